@@ -1,0 +1,1 @@
+"""Statistics as pure functions on polars frames: no files, no database, no dbt."""

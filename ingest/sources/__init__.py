@@ -1,0 +1,1 @@
+"""One module per file format; each holds the format's settings and its reader."""

@@ -1,0 +1,7 @@
+select
+    key,
+    value,
+    "default",
+    reason,
+from read_parquet('{{ var("lake") }}/study_setting.parquet')
+order by key

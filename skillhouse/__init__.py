@@ -1,0 +1,1 @@
+"""The commands: build, check, compare and open a study's warehouse."""

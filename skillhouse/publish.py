@@ -1,0 +1,161 @@
+"""From a built database to the published warehouse: verify, describe, stamp, replace."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from ingest.reader import STATE_ROOT
+from ingest.study import Study
+from skillhouse.dbt_run import BuildFailed
+from skillhouse.version import code_hash, git_commit, package_versions
+
+META_BUILD_COLUMNS = {
+    "build_id": "text: hash of study, inputs and code; equal ids mean equal values",
+    "study": "key of the study",
+    "study_hash": "SHA-256 of the study's settings",
+    "input_hash": "SHA-256 over every raw file's path and content hash (or size and time where not hashed)",
+    "code_hash": "SHA-256 of models, macros, readers and statistics, 16 digits",
+    "git_commit": "commit of the checkout, + when files differed from it",
+    "is_synthetic": "true when the numbers come from the synthetic twin and say nothing of the real world",
+    "seed": "seed of every random draw",
+    "started_at": "UTC start of the build",
+    "finished_at": "UTC end of the build",
+    "python_version": "Python that ran the build",
+    "package_versions": "JSON: versions of the packages that compute",
+    "platform": "operating system and processor",
+}
+
+
+def warehouse_path(study: Study) -> Path:
+    """Where a study's warehouse is published."""
+    if study.study == "twin":
+        return STATE_ROOT / "warehouse.duckdb"
+    return study.folder / "warehouse.duckdb"
+
+
+def verify(build: Path) -> dict[str, int]:
+    """Check the built database before it is published; returns rows per public table.
+
+    Raises:
+        BuildFailed: a public model is missing, not a table, or empty although it may not be.
+    """
+    public = _public_models(build)
+    problems, rows = [], {}
+    with duckdb.connect(str(build / "warehouse.duckdb"), read_only=True) as connection:
+        kinds = dict(
+            connection.execute(
+                "select table_name, table_type from information_schema.tables"
+                " where table_catalog = 'warehouse'"
+            ).fetchall()
+        )
+        for name, kind in kinds.items():
+            if name not in public:
+                problems.append(f"{name} is not a public model, yet stands in the warehouse")
+            elif kind != "BASE TABLE":
+                problems.append(f"{name} is a {kind}; only tables may be published")
+        for name, node in public.items():
+            if name not in kinds:
+                problems.append(f"public model {name} was not built")
+                continue
+            rows[name] = connection.execute(f'select count(*) from "{name}"').fetchone()[0]
+            if not rows[name] and not node["config"]["meta"].get("may_be_empty"):
+                problems.append(f"{name} is empty")
+    if problems:
+        raise BuildFailed("not published:\n  " + "\n  ".join(problems))
+    return rows
+
+
+def _public_models(build: Path) -> dict[str, dict[str, Any]]:
+    manifest = json.loads((build / "target" / "manifest.json").read_text())
+    models = [n for n in manifest["nodes"].values() if n["resource_type"] == "model"]
+    return {n["name"]: n for n in models if n["database"] != "scratch"}
+
+
+def stamp(build: Path, study: Study, started: dt.datetime) -> None:
+    """Write `meta_build` (what made this file) and `meta_column` (the data dictionary)."""
+    inputs = _input_hash(build)
+    row = {
+        "build_id": hashlib.sha256(f"{study.hash}|{inputs}|{code_hash()}".encode()).hexdigest()[
+            :16
+        ],
+        "study": study.study,
+        "study_hash": study.hash,
+        "input_hash": inputs,
+        "code_hash": code_hash(),
+        "git_commit": git_commit(),
+        "is_synthetic": study.synthetic,
+        "seed": study.seed,
+        "started_at": started.replace(tzinfo=None),
+        "finished_at": dt.datetime.now(dt.UTC).replace(tzinfo=None),
+        "python_version": platform.python_version(),
+        "package_versions": json.dumps(package_versions()),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+    meta_build = pl.DataFrame([row])
+    meta_column = _data_dictionary(build)
+    with duckdb.connect(str(build / "warehouse.duckdb")) as connection:
+        for name, frame, comment in (
+            ("meta_build", meta_build, "One row: what made this warehouse."),
+            ("meta_column", meta_column, "One row per column of every public table."),
+        ):
+            connection.register("frame", frame.to_arrow())
+            connection.execute(f"create or replace table {name} as select * from frame")
+            connection.unregister("frame")
+            connection.execute(f"comment on table {name} is '{comment}'")
+        for column, text in META_BUILD_COLUMNS.items():
+            connection.execute(
+                f"""comment on column meta_build.{column} is '{text.replace("'", "''")}'"""
+            )
+
+
+def _input_hash(build: Path) -> str:
+    with duckdb.connect(str(build / "warehouse.duckdb"), read_only=True) as connection:
+        rows = connection.execute(
+            "select source, source_file, coalesce(sha256, size_bytes || ' ' || modified_at), status"
+            " from meta_input_file order by all"
+        ).fetchall()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def _data_dictionary(build: Path) -> pl.DataFrame:
+    rows = [
+        {
+            "table_name": name,
+            "column_name": column["name"],
+            "column_type": column["data_type"],
+            "unit": column["config"]["meta"].get("unit"),
+            "is_key": column["name"] in node["config"]["meta"]["key"],
+            "position": position,
+            "description": column["description"],
+        }
+        for name, node in sorted(_public_models(build).items())
+        for position, column in enumerate(node["columns"].values(), start=1)
+    ]
+    rows += [
+        {
+            "table_name": "meta_build",
+            "column_name": column,
+            "column_type": "boolean" if column.startswith("is_") else "varchar",
+            "unit": None,
+            "is_key": column == "build_id",
+            "position": position,
+            "description": text,
+        }
+        for position, (column, text) in enumerate(META_BUILD_COLUMNS.items(), start=1)
+    ]
+    return pl.DataFrame(rows)
+
+
+def publish(build: Path, target: Path) -> None:
+    """Replace the published warehouse in one rename; readers keep the one they opened."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(build / "warehouse.duckdb", target)
