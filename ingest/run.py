@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,28 +10,54 @@ import polars as pl
 from ingest.grid import M09
 from ingest.lake import Lake, SourceSummary
 from ingest.reader import BadInput, Reader
+from ingest.sources.cgls_lai import CglsLai, CglsLaiReader
+from ingest.sources.flat_binary_grid import FlatBinaryGrid, FlatBinaryGridReader
+from ingest.sources.geosldas_nc4 import GeosldasNc4, GeosldasNc4Reader
+from ingest.sources.gridded_flux import GriddedFlux, GriddedFluxReader
 from ingest.sources.gridded_netcdf import GriddedNetcdf, GriddedNetcdfReader
+from ingest.sources.hwsd import HwsdV1, HwsdV1Reader, HwsdV2, HwsdV2Reader
 from ingest.sources.ismn_archive import IsmnArchive, IsmnArchiveReader
+from ingest.sources.mcd12q1 import Mcd12q1, Mcd12q1Reader
+from ingest.sources.spl4sm_aup import Spl4smAup, Spl4smAupReader
 from ingest.sources.spl4sm_gph import Spl4smGph, Spl4smGphReader
+from ingest.sources.spl4sm_lmc import Spl4smLmc, Spl4smLmcReader
 from ingest.sources.station_csv import StationCsv, StationCsvReader
 from ingest.study import Study, settings_table
 
+Stations = Sequence[tuple[str, float, float]]
 _READERS: dict[type, type[Reader]] = {
     StationCsv: StationCsvReader,
     IsmnArchive: IsmnArchiveReader,
     Spl4smGph: Spl4smGphReader,
+    GeosldasNc4: GeosldasNc4Reader,
     GriddedNetcdf: GriddedNetcdfReader,
+    GriddedFlux: GriddedFluxReader,
+    FlatBinaryGrid: FlatBinaryGridReader,
+    CglsLai: CglsLaiReader,
+    HwsdV1: HwsdV1Reader,
+    HwsdV2: HwsdV2Reader,
+    Spl4smAup: Spl4smAupReader,
+    Spl4smLmc: Spl4smLmcReader,
+    Mcd12q1: Mcd12q1Reader,
 }
 
 
-def reader_of(study: Study, source: str, *, cells: np.ndarray | None = None) -> Reader:
-    """The reader of one source of a study (`insitu` or a product's key)."""
+def reader_of(
+    study: Study,
+    source: str,
+    *,
+    cells: np.ndarray | None = None,
+    stations: Stations = (),
+) -> Reader:
+    """The reader of one source of a study, by its lake folder."""
     key, settings = study.sources()[source]
     extra: dict = {}
     if isinstance(settings, StationCsv | IsmnArchive):
         extra["sm_max"] = study.rules.sm_max
     if isinstance(settings, IsmnArchive):
         extra["scratch"] = study.folder / "scratch" / source
+    if isinstance(settings, Mcd12q1):
+        extra["stations"] = list(stations)
     return _READERS[type(settings)](
         key=key,
         source=source,
@@ -49,35 +75,48 @@ def ingest(study: Study, lake: Lake, *, say: Callable[[str], None] = print) -> l
         BadInput: a source without usable files, or no station inside the grid and the region.
     """
     summaries = [lake.ingest(reader_of(study, "insitu"))]
-    cells = study_cells(study, lake)
+    stations = study_stations(study, lake)
+    cells = study_cells(stations)
     write_study_tables(study, lake, cells)
     for source in study.sources():
         if source != "insitu":
-            summaries.append(lake.ingest(reader_of(study, source, cells=cells)))
+            reader = reader_of(study, source, cells=cells, stations=stations)
+            summaries.append(lake.ingest(reader))
     return summaries
 
 
-def study_cells(study: Study, lake: Lake) -> np.ndarray:
-    """Row and column of every M09 cell that holds a station, sorted; (n, 2)."""
-    stations = lake.scan("insitu", "station").select("latitude", "longitude").collect()
-    stations = stations.filter(pl.col("latitude").is_not_null() & pl.col("longitude").is_not_null())
+def study_stations(study: Study, lake: Lake) -> Stations:
+    """Key, latitude and longitude of every station inside the grid and the study's region."""
+    listed = (
+        lake.scan("insitu", "station")
+        .sort("source_file")
+        .unique("station_id", keep="first", maintain_order=True)
+        .collect()
+    )
+    found = listed.drop_nulls(["latitude", "longitude"])
     if study.region is not None:
         box = study.region
-        stations = stations.filter(
+        found = found.filter(
             pl.col("latitude").is_between(box.south, box.north)
             & pl.col("longitude").is_between(box.west, box.east)
         )
-    row, col = M09.index(stations["latitude"].to_numpy(), stations["longitude"].to_numpy())
-    cells = np.unique(np.stack([row, col], axis=1)[row >= 0], axis=0)
-    if not len(cells):
+    row, _ = M09.index(found["latitude"].to_numpy(), found["longitude"].to_numpy())
+    found = found.filter(pl.Series(row >= 0))
+    if found.is_empty():
         raise BadInput(
-            f"none of {lake.scan('insitu', 'station').collect().height} stations lies inside the grid"
+            f"none of {listed.height} stations lies inside the grid"
             + (" and the study's region" if study.region else ""),
             key="region" if study.region else "insitu.source",
             remedy="check the station coordinates (degrees) and the region",
             reason="no_station",
         )
-    return np.ascontiguousarray(cells.astype(np.int32))
+    return found.select("station_id", "latitude", "longitude").sort("station_id").rows()
+
+
+def study_cells(stations: Stations) -> np.ndarray:
+    """Row and column of every M09 cell that holds a station, sorted; (n, 2)."""
+    index = M09.index([s[1] for s in stations], [s[2] for s in stations])
+    return np.ascontiguousarray(np.unique(np.stack(index, axis=1), axis=0).astype(np.int32))
 
 
 def write_study_tables(study: Study, lake: Lake, cells: np.ndarray) -> None:

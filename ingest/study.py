@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,9 +19,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ingest.reader import PROJECT_ROOT, STATE_ROOT, BadInput, SourceSettings
+from ingest.sources.cgls_lai import CglsLai
+from ingest.sources.flat_binary_grid import FlatBinaryGrid
+from ingest.sources.geosldas_nc4 import GeosldasNc4
+from ingest.sources.gridded_flux import GriddedFlux
 from ingest.sources.gridded_netcdf import GriddedNetcdf
+from ingest.sources.hwsd import HwsdV1, HwsdV2
 from ingest.sources.ismn_archive import IsmnArchive
+from ingest.sources.mcd12q1 import Mcd12q1
+from ingest.sources.spl4sm_aup import Spl4smAup
 from ingest.sources.spl4sm_gph import Spl4smGph
+from ingest.sources.spl4sm_lmc import Spl4smLmc
 from ingest.sources.station_csv import StationCsv
 from ingest.twin.settings import TwinSettings
 
@@ -69,7 +78,7 @@ class Product(_Strict):
     title: str = ""
     version: str = ""
     role: Literal["baseline", "candidate"]
-    source: Annotated[Spl4smGph | GriddedNetcdf, Field(discriminator="format")]
+    source: Annotated[Spl4smGph | GriddedNetcdf | GeosldasNc4, Field(discriminator="format")]
     min_samples_per_day: int | None = Field(
         default=None, ge=1, description="null: 75 % of the samples a day has, rounded up"
     )
@@ -85,6 +94,55 @@ class Product(_Strict):
     @property
     def min_samples(self) -> int:
         return self.min_samples_per_day or math.ceil(0.75 * self.samples_per_day)
+
+
+#: quantity -> formats that can give it
+_QUANTITY_FORMATS: dict[str, tuple[type[SourceSettings], ...]] = {
+    "precipitation": (GriddedFlux, FlatBinaryGrid),
+    "latent_heat": (GriddedFlux,),
+    "leaf_area_index": (CglsLai,),
+    "soil_texture": (HwsdV1, HwsdV2),
+}
+
+
+class Reference(_Strict):
+    """A data set that the candidate's forcing, fluxes or parameters are measured against."""
+
+    title: str = ""
+    version: str = ""
+    quantity: Literal["precipitation", "latent_heat", "leaf_area_index", "soil_texture"]
+    role: Literal["benchmark", "alternative"]
+    source: Annotated[
+        GriddedFlux | FlatBinaryGrid | CglsLai | HwsdV1 | HwsdV2, Field(discriminator="format")
+    ]
+    precip_day_offset: Literal[-1, 0, 1] = Field(
+        default=0, description="days added to the benchmark's days; see fct_precipitation_lag"
+    )
+
+    @model_validator(mode="after")
+    def _gives_its_quantity(self) -> Reference:
+        given = getattr(self.source, "quantity", self.quantity)
+        if not isinstance(self.source, _QUANTITY_FORMATS[self.quantity]) or given != self.quantity:
+            raise ValueError(f"source format {self.source.format} does not give {self.quantity}")
+        return self
+
+
+class TbInnovation(_Strict):
+    """Assimilated and forecast brightness temperature of the candidate."""
+
+    source: Spl4smAup
+
+
+class LandConstants(_Strict):
+    """Parameters of the candidate's land and microwave models."""
+
+    source: Spl4smLmc
+
+
+class LandCover(_Strict):
+    """Land cover at the stations and in their cells."""
+
+    source: Mcd12q1
 
 
 class Rules(_Strict):
@@ -116,6 +174,24 @@ class Rules(_Strict):
     headline_interval: Literal["block", "iid"] = Field(
         "block", description="iid days overstate significance of autocorrelated series"
     )
+    cp_alpha: Literal["ssm_over_rzsm", "rzsm_over_ssm"] = Field(
+        "ssm_over_rzsm", description="ratio of standard deviations in the coupling, as printed"
+    )
+    ivd_lag_days: Literal[1, 2, 3] = Field(1, description="lag of the instruments, as published")
+    ivd_series: Literal["anomaly", "raw"] = Field(
+        "anomaly", description="a common seasonal cycle inflates the skill of raw series"
+    )
+    h_use_porosity_scaling: bool = Field(
+        True, description="GEOSldas scales soil moisture to the microwave model's porosity"
+    )
+    omf_combine: Literal["rms_species", "daily_mean", "h", "v"] = Field(
+        "rms_species", description="pooled over polarization and orbit, each about its own mean"
+    )
+    precip_series: Literal["raw", "anomaly"] = Field(
+        "raw", description="a climatology would break the ties of dry days"
+    )
+    clay: Literal["abs", "signed"] = Field("abs", description="magnitude of heterogeneity")
+    lai_clim_min_samples: int = Field(3, ge=1, description="6 dekads of two years fall in a window")
     spatial_block_km: float = Field(
         200, gt=0, description="size of the blocks of cells resampled for intervals over cells"
     )
@@ -157,6 +233,10 @@ class Study(_Strict):
     seed: int = Field(ge=0)
     insitu: Insitu
     products: dict[str, Product]
+    references: dict[str, Reference] = {}
+    tb_innovation: TbInnovation | None = None
+    land_constants: LandConstants | None = None
+    land_cover: LandCover | None = None
     rules: Rules = Rules()
     twin: TwinSettings | None = None
 
@@ -169,8 +249,20 @@ class Study(_Strict):
                     "products: exactly one has role baseline and one candidate,"
                     f" found {', '.join(named) or 'none'} for {role}"
                 )
-        if reserved := {"insitu", "study"} & set(self.products):
-            raise ValueError(f"products: the name {sorted(reserved)[0]} is taken, choose another")
+        names = [*self.products, *self.references]
+        taken = {"insitu", "tb_innovation", "land_constants", "land_cover"}
+        if repeated := {n for n in names if names.count(n) > 1 or n in taken}:
+            raise ValueError(f"the name {sorted(repeated)[0]} is used twice, choose another")
+        for name in names:
+            if not re.fullmatch(_NAME, name):
+                raise ValueError(f"name {name!r}: lower-case letters, digits and _ only")
+        for quantity in _QUANTITY_FORMATS:
+            roles = [r.role for r in self.references.values() if r.quantity == quantity]
+            if roles and roles.count("benchmark") != 1:
+                raise ValueError(
+                    f"references: exactly one {quantity} has role benchmark,"
+                    f" found {roles.count('benchmark')}"
+                )
         return self
 
     @property
@@ -199,6 +291,11 @@ class Study(_Strict):
         }
         for key, product in self.products.items():
             found[key] = (f"products.{key}.source", product.source)
+        for key, reference in self.references.items():
+            found[key] = (f"references.{key}.source", reference.source)
+        for key in ("tb_innovation", "land_constants", "land_cover"):
+            if part := getattr(self, key):
+                found[key] = (f"{key}.source", part.source)
         return found
 
 

@@ -37,6 +37,22 @@ def dbt_vars(study: Study, lake: Path) -> dict[str, Any]:
                 "baseline": study.product("baseline"),
                 "candidate": study.product("candidate"),
             },
+            "references": [
+                {
+                    "key": key,
+                    "quantity": reference.quantity,
+                    "role": reference.role,
+                    "title": reference.title,
+                    "version": reference.version,
+                    "day_offset": reference.precip_day_offset,
+                    "days_per_step": getattr(reference.source, "days_per_step", 1),
+                    "hourly": getattr(reference.source, "layout", "") == "cma_hourly",
+                }
+                for key, reference in study.references.items()
+            ],
+            "tb_innovation": study.tb_innovation is not None,
+            "land_constants": study.land_constants is not None,
+            "land_cover": study.land_cover is not None,
             "products": [_product(key, product) for key, product in study.products.items()],
         },
     }
@@ -53,6 +69,7 @@ def _product(key: str, product: Product) -> dict[str, Any]:
         "samples_per_day": product.samples_per_day,
         "time_label": getattr(source, "time_label", "window_centre"),
         "on_grid": not isinstance(source, GriddedNetcdf),
+        "fields": list(getattr(source, "fields", [])),
     }
     if isinstance(source, GriddedNetcdf):
         layers = source.soil_moisture
