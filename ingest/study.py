@@ -97,7 +97,7 @@ class Product(_Strict):
 
 
 #: quantity -> formats that can give it
-_QUANTITY_FORMATS: dict[str, tuple[type[SourceSettings], ...]] = {
+QUANTITIES: dict[str, tuple[type[SourceSettings], ...]] = {
     "precipitation": (GriddedFlux, FlatBinaryGrid),
     "latent_heat": (GriddedFlux,),
     "leaf_area_index": (CglsLai,),
@@ -122,7 +122,7 @@ class Reference(_Strict):
     @model_validator(mode="after")
     def _gives_its_quantity(self) -> Reference:
         given = getattr(self.source, "quantity", self.quantity)
-        if not isinstance(self.source, _QUANTITY_FORMATS[self.quantity]) or given != self.quantity:
+        if not isinstance(self.source, QUANTITIES[self.quantity]) or given != self.quantity:
             raise ValueError(f"source format {self.source.format} does not give {self.quantity}")
         return self
 
@@ -256,7 +256,7 @@ class Study(_Strict):
         for name in names:
             if not re.fullmatch(_NAME, name):
                 raise ValueError(f"name {name!r}: lower-case letters, digits and _ only")
-        for quantity in _QUANTITY_FORMATS:
+        for quantity in QUANTITIES:
             roles = [r.role for r in self.references.values() if r.quantity == quantity]
             if roles and roles.count("benchmark") != 1:
                 raise ValueError(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.sources.gridded_netcdf import GriddedNetcdf
-from ingest.study import Product, Study
+from ingest.study import QUANTITIES, Product, Reference, Study
 
 
 def dbt_vars(study: Study, lake: Path) -> dict[str, Any]:
@@ -37,24 +37,34 @@ def dbt_vars(study: Study, lake: Path) -> dict[str, Any]:
                 "baseline": study.product("baseline"),
                 "candidate": study.product("candidate"),
             },
-            "references": [
-                {
-                    "key": key,
-                    "quantity": reference.quantity,
-                    "role": reference.role,
-                    "title": reference.title,
-                    "version": reference.version,
-                    "day_offset": reference.precip_day_offset,
-                    "days_per_step": getattr(reference.source, "days_per_step", 1),
-                    "hourly": getattr(reference.source, "layout", "") == "cma_hourly",
-                }
-                for key, reference in study.references.items()
-            ],
+            "references": {
+                quantity: [
+                    _reference(key, reference)
+                    for key, reference in study.references.items()
+                    if reference.quantity == quantity
+                ]
+                for quantity in QUANTITIES
+            },
             "tb_innovation": study.tb_innovation is not None,
             "land_constants": study.land_constants is not None,
             "land_cover": study.land_cover is not None,
+            "candidate_fields": list(
+                getattr(study.products[study.product("candidate")].source, "fields", [])
+            ),
             "products": [_product(key, product) for key, product in study.products.items()],
         },
+    }
+
+
+def _reference(key: str, reference: Reference) -> dict[str, Any]:
+    return {
+        "key": key,
+        "role": reference.role,
+        "title": reference.title,
+        "version": reference.version,
+        "day_offset": reference.precip_day_offset,
+        "days_per_step": getattr(reference.source, "days_per_step", 1),
+        "hourly": getattr(reference.source, "layout", "") == "cma_hourly",
     }
 
 
@@ -69,7 +79,6 @@ def _product(key: str, product: Product) -> dict[str, Any]:
         "samples_per_day": product.samples_per_day,
         "time_label": getattr(source, "time_label", "window_centre"),
         "on_grid": not isinstance(source, GriddedNetcdf),
-        "fields": list(getattr(source, "fields", [])),
     }
     if isinstance(source, GriddedNetcdf):
         layers = source.soil_moisture

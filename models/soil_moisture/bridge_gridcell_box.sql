@@ -7,5 +7,9 @@ select
     box_longitude,
     distance_box_widths,
     contains_centre,
-from {{ ref('int_gridcell_box') }}
+from (
+    select * from {{ ref('int_gridcell_box') }}
+    union all
+    select * from {{ ref('int_precipitation_box') }}
+)
 order by product, gridcell_id

@@ -6,6 +6,8 @@ select
     latitude,
     longitude,
     elevation_m::double as elevation_m,
-    null::double as representativeness_frac,
+    land.igbp_class,
+    land.representativeness_frac,
 from {{ ref('int_station') }}
+left join {{ ref('int_representativeness') }} as land using (station_id)
 order by station_id

@@ -1,4 +1,4 @@
-{% set study = var('study') %}
+{% set keys = ['insitu'] + var('study').products | map(attribute='key') | list %}
 with product_day as (
     select 'insitu' as product, * from {{ ref('int_insitu_cell_day') }}
     union all by name
@@ -6,21 +6,7 @@ with product_day as (
 ),
 
 every_day as (
-    select
-        product,
-        gridcell_id,
-        obs_date::date as obs_date,
-    from {{ ref('int_gridcell') }}
-    cross join (
-        values
-        ('insitu')
-        {%- for product in study.products %},
-        ('{{ product.key }}')
-        {%- endfor %}
-    ) as product (product)
-    cross join range(
-        date '{{ study.period.start }}', date '{{ study.period.end }}' + 1, interval 1 day
-    ) as day (obs_date)
+    {{ dense_days(keys) }}
 )
 
 select

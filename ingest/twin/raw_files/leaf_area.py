@@ -88,7 +88,9 @@ def _write(path: Path, boxes: Boxes, label: dt.date, planes: dict[str, np.ndarra
         time[:] = (label - dt.date(1970, 1, 1)).days
         crs = f.createVariable("crs", "i4", ())
         crs.grid_mapping_name = "latitude_longitude"
-        west, north, size = boxes.lon[0] - half, boxes.lat[-1] + half, 2 * half
+        west, north, size = (
+            float(v) for v in (boxes.lon[0] - half, boxes.lat[-1] + half, 2 * half)
+        )
         crs.GeoTransform = f"{west!r} {size!r} 0.0 {north!r} 0.0 {-size!r}"
         for name, values in planes.items():
             variable = f.createVariable(

@@ -1,0 +1,1 @@
+{{ vertical_coupling_input(ref('fct_daily_anomaly')) }}
