@@ -142,6 +142,18 @@ def summary(warehouse: Path, n_rows: int, seconds: float) -> str:
             "select product, arg_max(lag_hours, median_r) from fct_time_lag"
             " group by product having arg_max(lag_hours, median_r) <> 0 order by product"
         ).fetchall()
+        rain_lags = connection.execute(
+            "select product, arg_max(lag_days, median_r) from fct_precipitation_lag"
+            " group by product having arg_max(lag_days, median_r) <> 0 order by product"
+        ).fetchall()
+        negative = connection.execute(
+            "select product, count(*) from fct_vertical_coupling where coupling < 0"
+            " group by product order by product"
+        ).fetchall()
+        factors = connection.execute(
+            "select count(distinct gridcell_id), count(distinct gridcell_id)"
+            " - count(distinct gridcell_id) filter (where status <> 'ok') from fct_factor_status"
+        ).fetchone()
         left_out = connection.execute(
             "select entity, reason, n from fct_ledger where stage = 'match_station'"
             " and entity = 'station' and reason <> 'ok' order by n desc"
@@ -161,9 +173,21 @@ def summary(warehouse: Path, n_rows: int, seconds: float) -> str:
             f"{layer:>5}: {n} cells, R {r_base:.3f} -> {r_cand:.3f}, mean gain {gain:+.3f}{interval},"
             f" {improved:.0%} improved, {significant:.0%} significant (block bootstrap)"
         )
+    if any(factors):
+        lines.append(f"all eight control factors known in {factors[1]} of {factors[0]} cells")
     if not by_layer:
         lines.append(
             "No cell has enough common days in any layer: see fct_ledger and fct_skill_gain.status."
+        )
+    for product, lag in rain_lags:
+        lines.append(
+            f"WARNING: precipitation of {product} agrees best at a lag of {lag:+d} d, not 0:"
+            " check its day boundary and precip_day_offset (fct_precipitation_lag)."
+        )
+    if negative:
+        lines.append(
+            "vertical coupling below 0 (kept as it is): "
+            + ", ".join(f"{n} cells of {product}" for product, n in negative)
         )
     for product, lag in lags:
         lines.append(

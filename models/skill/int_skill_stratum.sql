@@ -22,3 +22,12 @@ where
     latitude between {{ box.south }} and {{ box.north }}
     and longitude between {{ box.west }} and {{ box.east }}
 {% endfor %}
+{% for column in ('land_cover', 'climate') %}
+union all
+
+select
+    gridcell_id,
+    '{{ column | replace('_', ' ') }}: ' || {{ column }},
+from {{ ref('int_cell_class') }}
+where {{ column }} is not null
+{% endfor %}

@@ -1,0 +1,17 @@
+"""Vertical coupling with in situ from representative stations."""
+
+import json
+
+from analysis.vertical_coupling import vertical_coupling
+
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    rules = json.loads(dbt.config.get("study"))["rules"]
+    frame = dbt.ref("int_variant_vertical_coupling_input").pl()
+    return vertical_coupling(
+        frame.sort("product", "gridcell_id", "obs_date"),
+        keys=["product", "gridcell_id"],
+        min_days=rules["min_pairs"],
+        alpha_definition=rules["cp_alpha"],
+    )

@@ -1,0 +1,1 @@
+{{ vertical_coupling_input(ref('int_variant_anomaly')) }}

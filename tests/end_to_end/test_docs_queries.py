@@ -1,0 +1,35 @@
+"""Every query that the pages print runs on a published warehouse."""
+
+import duckdb
+import pytest
+
+from ingest.reader import PROJECT_ROOT
+from tests.unit.test_docs import sql_blocks
+
+QUERIES = [
+    (name, *block)
+    for name in ("README.md", "docs/queries.md", "docs/statistics.md")
+    for block in sql_blocks(PROJECT_ROOT / name)
+]
+
+
+def test_there_are_queries():
+    assert len(QUERIES) > 12
+    assert sum(wants_rows for *_, wants_rows in QUERIES) >= len(QUERIES) - 2
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "query", "wants_rows"), QUERIES, ids=[f"{q[0]} {q[1]}" for q in QUERIES]
+)
+def test_query_runs(built, page, heading, query, wants_rows):
+    with duckdb.connect(str(built.warehouse), read_only=True) as connection:
+        found = connection.execute(query)
+        assert found.description
+        assert found.fetchall() or not wants_rows
+
+
+def test_recomputation_agrees(built):
+    """The query that recomputes a published number really finds it."""
+    (query,) = [q for _, heading, q, _ in QUERIES if "Recompute" in heading]
+    n_cells, difference, days = built.ask(query)[0]
+    assert n_cells >= 10 and difference < 1e-12 and days == 0

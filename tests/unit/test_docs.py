@@ -1,0 +1,268 @@
+"""What the pages say exists: links, commands, keys, reasons, tests, tables, an interval's recipe."""
+
+from __future__ import annotations
+
+import ast
+import re
+import typing
+from collections.abc import Iterator
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from types import UnionType
+
+import numpy as np
+import polars as pl
+import pytest
+from pydantic import BaseModel
+
+from analysis.skill import skill_gain
+from ingest.reader import PROJECT_ROOT, SourceSettings
+from ingest.study import Study
+
+PAGES = [
+    PROJECT_ROOT / "README.md",
+    PROJECT_ROOT / "CHANGELOG.md",
+    *sorted((PROJECT_ROOT / "docs").rglob("*.md")),
+]
+_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(PROJECT_ROOT)))
+
+
+def sql_blocks(page: Path) -> list[tuple[str, str, bool]]:
+    """(heading, query, whether rows are expected) of every ```sql block of a page."""
+    found, heading, may_be_empty = [], "", False
+    pattern = r"^#+ (?P<heading>.+)$|(?P<empty><!-- may be empty -->)|^```sql\n(?P<query>.*?)^```"
+    for match in re.finditer(pattern, page.read_text(), re.MULTILINE | re.DOTALL):
+        if match["heading"]:
+            heading, may_be_empty = match["heading"].split("\n")[0], False
+        elif match["empty"]:
+            may_be_empty = True
+        else:
+            found.append((heading, match["query"], not may_be_empty))
+            may_be_empty = False
+    return found
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@_page
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(there), f"{page.name}: no heading for {target}"
+
+
+@_page
+def test_make_targets_exist(page):
+    known = set(re.findall(r"^([a-z]+):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE))
+    code = re.findall(r"```sh\n(.*?)```|`([^`\n]+)`", page.read_text(), re.DOTALL)
+    named = re.findall(r"\bmake ([a-z]+)", "\n".join(block or span for block, span in code))
+    assert set(named) <= known
+    if page.parent == PROJECT_ROOT and page.name == "README.md":
+        assert known <= {*named, "help"}, "a target that the README does not name"
+
+
+def test_every_decision_is_listed():
+    folder = PROJECT_ROOT / "docs" / "adr"
+    listed = re.findall(r"\((\d{4}-[^)]+\.md)\)", (folder / "README.md").read_text())
+    assert listed == sorted(p.name for p in folder.glob("0*.md"))
+
+
+@_page
+def test_named_tests_exist(page):
+    written = {
+        name
+        for path in (PROJECT_ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert set(re.findall(r"`(test_\w+)`", page.read_text())) <= written
+
+
+@_page
+def test_named_tables_exist(page):
+    built = {path.stem for path in (PROJECT_ROOT / "models").rglob("*.sql")}
+    built |= {"meta_build", "meta_column"}
+    queries = "\n".join(query for _, query, _ in sql_blocks(page))
+    text = "\n".join(re.findall(r"`([^`\n]+)`", page.read_text())) + queries
+    assert set(re.findall(r"\b(?:dim|fct|bridge|meta)_[a-z_]*[a-z]\b", text)) <= built
+
+
+# -- the study file
+
+
+def models_of(annotation) -> Iterator[type[BaseModel]]:
+    """Every model that a type can hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        for field in annotation.model_fields.values():
+            yield from models_of(field.annotation)
+    elif isinstance(annotation, UnionType) or typing.get_origin(annotation) is not None:
+        for part in typing.get_args(annotation):
+            yield from models_of(part)
+
+
+@cache
+def study_models() -> dict[str, type[BaseModel]]:
+    return {"SourceSettings": SourceSettings} | {m.__name__: m for m in models_of(Study)}
+
+
+def own_fields(model: type[BaseModel]) -> dict:
+    """A model's fields; those that every source has are explained once, and `path` per model."""
+    shared = SourceSettings.model_fields if issubclass(model, SourceSettings) else {}
+    if model is SourceSettings:
+        shared = {}
+    return {name: field for name, field in model.model_fields.items() if name not in shared}
+
+
+def shown(field) -> str | None:
+    """A default as the page writes it; None where the page may say more."""
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    if default is None:
+        return "none"
+    if isinstance(default, BaseModel | dict):
+        return None
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, float):
+        return f"{default:g}"
+    if isinstance(default, tuple | list):
+        return "[" + ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in default) + "]"
+    return str(default) or "empty"
+
+
+def key_tables() -> dict[str, dict[str, str]]:
+    """Model -> key -> default, as docs/study-file.md has them."""
+    text = (PROJECT_ROOT / "docs" / "study-file.md").read_text()
+    tables = {}
+    for name, table in re.findall(r"<!-- keys: (\w+) -->\n\n((?:\|.*\n)+)", text):
+        head, _, *rows = [[c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines()]
+        place = head.index("default")
+        assert name not in tables, f"{name} is explained twice"
+        tables[name] = {row[0].strip("`"): row[place] for row in rows}
+    return tables
+
+
+def test_every_model_of_the_study_has_a_table():
+    assert set(key_tables()) == set(study_models())
+
+
+@pytest.mark.parametrize("name", sorted(study_models()))
+def test_every_key_of_the_study_is_explained(name):
+    explained, fields = key_tables()[name], own_fields(study_models()[name])
+    assert set(explained) == set(fields)
+    wrong = {
+        key: (explained[key], shown(field))
+        for key, field in fields.items()
+        if shown(field) not in (None, explained[key])
+    }
+    assert not wrong, "key: (default on the page, default in the code)"
+
+
+# -- formats
+
+
+def reasons_in(source: str) -> set[str]:
+    """Short codes that a reader gives: `reason=` and `status=` words, and entries of REASONS."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.keyword | ast.arg) and node.arg in ("reason", "status"):
+            values = ast.walk(node.value) if isinstance(node, ast.keyword) else ()
+            found |= {v.value for v in values if isinstance(v, ast.Constant)}
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "REASONS":
+            found |= {v.value for v in ast.walk(node.value) if isinstance(v, ast.Constant)}
+    return {r for r in found if isinstance(r, str) and re.fullmatch(r"[a-z]+(_[a-z]+)*", r)}
+
+
+def test_every_reason_is_explained():
+    page = set(re.findall(r"`([a-z_]+)`", (PROJECT_ROOT / "docs" / "formats.md").read_text()))
+    given = set().union(
+        *(
+            reasons_in(path.read_text())
+            for folder in ("ingest", "ingest/sources", "skillhouse")
+            for path in (PROJECT_ROOT / folder).glob("*.py")
+        )
+    )
+    assert {"damaged_file", "unit_mismatch", "superseded", "duplicate_conflict"} <= given
+    assert sorted(given - page) == []
+
+
+def test_every_format_has_a_chapter():
+    formats = {
+        typing.get_args(model.model_fields["format"].annotation)[0]
+        for model in study_models().values()
+        if "format" in model.model_fields and issubclass(model, SourceSettings)
+    }
+    chapters = "\n".join(
+        re.findall(r"^## (.+)$", (PROJECT_ROOT / "docs/formats.md").read_text(), re.MULTILINE)
+    )
+    assert {f for f in formats if f not in chapters} == set()
+
+
+def test_every_status_of_skill_is_explained():
+    """Statuses come from SQL words and from the statistics' own."""
+    page = (PROJECT_ROOT / "docs" / "statistics.md").read_text()
+    sql = "".join(
+        (PROJECT_ROOT / "models" / "skill" / f"{name}.sql").read_text()
+        for name in ("int_availability", "fct_skill", "fct_skill_gain")
+    )
+    words = set(re.findall(r"(?:then|else) '([a-z_]+[a-z])'", sql)) - {"rzsm"}
+    assert words >= {"no_insitu", "no_common_days"}
+    for word in words | {"too_few_days", "zero_variance", "too_few_blocks"}:
+        assert f"`{word}`" in page
+
+
+# -- statistics
+
+
+@pytest.mark.parametrize("block_days", [7, 30])
+def test_the_recipe_in_the_docs_gives_the_interval(block_days):
+    page = (PROJECT_ROOT / "docs" / "statistics.md").read_text()
+    (recipe,) = re.findall(r"^```python\n(import hashlib.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(recipe, names)
+    rng, n = np.random.default_rng(5), 131
+    insitu = np.round(rng.normal(size=n), 2)
+    series = [insitu, np.round(insitu + rng.normal(size=n), 2), insitu + 0.7 * rng.normal(size=n)]
+    days = [date(2017, 1, 1) + timedelta(days=2 * i) for i in range(n)]
+    frame = pl.DataFrame(
+        dict(zip(("insitu", "baseline", "candidate"), series, strict=True))
+    ).select(
+        pl.lit("M09-r290-c3174").alias("gridcell_id"),
+        pl.lit(290).alias("grid_row"),
+        pl.lit(3174).alias("grid_col"),
+        pl.lit("rzsm").alias("layer"),
+        pl.Series("obs_date", days),
+        pl.all().name.suffix("_anomaly_m3m3"),
+    )
+    options = {"members": 150, "block_days": block_days, "seed": 20170101}
+    gain = skill_gain(frame, min_pairs=100, level=0.95, **options).row(0, named=True)
+    for scheme in ("iid", "block"):
+        cell = {"grid_row": 290, "grid_col": 3174, "layer": "rzsm", "scheme": scheme}
+        members = names["delta_r_members"](*series, **cell, **options)
+        ends = np.percentile(members, [2.5, 97.5])
+        stored = [gain[f"delta_r_{scheme}_ci_{end}"] for end in ("lower", "upper")]
+        assert ends == pytest.approx(stored, abs=1e-12)
+
+
+@_page
+def test_pages_are_about_the_project_alone(page):
+    """No path of a machine, and lines that a plain editor shows whole."""
+    text = page.read_text()
+    assert not re.search(r"(?<![\w.$}])/(work|tmp|root|mnt|home/(?!me/))", text)
+    long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
+    assert long == []
