@@ -364,8 +364,8 @@ def _manifest_row(raw: RawFile, digest: str, fingerprint: str, reader: Reader) -
         "reader": f"{type(reader).__module__}.{type(reader).__name__} {reader.version}",
         "fingerprint": fingerprint,
         "status": raw.status,
-        "reason": raw.reason or raw.status,
-        "message": "",
+        "reason": raw.status,
+        "message": raw.reason,
         "counts": [],
     }
 

@@ -61,6 +61,12 @@ class Box(_Strict):
     west: float = Field(ge=-180, le=180)
     east: float = Field(ge=-180, le=180)
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Box:
+        if self.north <= self.south or self.east <= self.west:
+            raise ValueError("north must lie above south and east beyond west")
+        return self
+
 
 class Insitu(_Strict):
     """The stations."""
@@ -193,7 +199,7 @@ class Rules(_Strict):
     clay: Literal["abs", "signed"] = Field("abs", description="magnitude of heterogeneity")
     lai_clim_min_samples: int = Field(3, ge=1, description="6 dekads of two years fall in a window")
     spatial_block_km: float = Field(
-        200, gt=0, description="size of the blocks of cells resampled for intervals over cells"
+        200, ge=9.009, description="size of the blocks of cells resampled for intervals over cells"
     )
 
     @field_validator("clim_window")
@@ -249,6 +255,8 @@ class Study(_Strict):
                     "products: exactly one has role baseline and one candidate,"
                     f" found {', '.join(named) or 'none'} for {role}"
                 )
+        if (self.twin is not None) != self.synthetic:
+            raise ValueError("synthetic: true goes with the key twin, and only with it")
         names = [*self.products, *self.references]
         taken = {"insitu", "tb_innovation", "land_constants", "land_cover"}
         if repeated := {n for n in names if names.count(n) > 1 or n in taken}:

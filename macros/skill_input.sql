@@ -1,4 +1,4 @@
-{#- The days for vertical coupling: both layers of in situ and baseline; the candidate adds its own validity. -#}
+{#- Days for vertical coupling: both layers of in situ and baseline; the candidate adds its own validity. -#}
 {% macro vertical_coupling_input(anomaly) -%}
     {%- set roles = var('study').roles %}
     with complete as (
@@ -24,7 +24,7 @@
     inner join common_day using (gridcell_id, obs_date)
 {%- endmacro %}
 
-{#- The three series of each cell, layer and day side by side, values and anomalies; days with in situ data. -#}
+{#- The three series of each cell, layer and day side by side, values and anomalies; in situ days only. -#}
 {% macro skill_input(daily, anomaly) -%}
     {%- set roles = var('study').roles %}
     {%- for layer in ('ssm', 'rzsm') %}

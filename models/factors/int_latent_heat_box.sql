@@ -1,4 +1,4 @@
-{#- the box of each latent heat reference that stands for each station (the study extracts at the stations) -#}
+{#- the box of each latent heat reference that stands for each station -#}
 {% for reference in var('study').references.latent_heat -%}
 select
     '{{ reference.key }}' as product,

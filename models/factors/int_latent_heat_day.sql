@@ -1,4 +1,4 @@
-{#- latent heat of the candidate, and of each reference as the mean over the cell's stations of their boxes -#}
+{#- latent heat of the candidate; of each reference, the mean over the cell's stations of their boxes -#}
 {% set study = var('study') %}
 {% set run = [study.roles.candidate] if 'latent_heat_wm2' in study.candidate_fields else [] %}
 {% set keys = var('study').references.latent_heat | map(attribute='key') | list %}

@@ -6,10 +6,10 @@
 with changed as (
     select
         'representative_stations' as variant,
-        changed.*,
+        coupling.*,
     from (
         {{ coupling_error(ref('int_variant_vertical_coupling')) }}
-    ) as changed
+    ) as coupling
     semi join {{ ref('int_variant_daily') }} as kept using (gridcell_id)
     {%- for reference in study.references.precipitation if reference.role == 'alternative'
         and 'precipitation_mmd' in study.candidate_fields %}
@@ -19,10 +19,10 @@ with changed as (
 
     select
         'precipitation_alternative' as variant,
-        changed.*,
+        rain.*,
     from (
         {{ precipitation_skill(reference.key) }}
-    ) as changed
+    ) as rain
     {%- endif %}
     {%- endfor %}
     {%- for reference in study.references.soil_texture if reference.role == 'alternative' %}
@@ -32,10 +32,10 @@ with changed as (
 
     select
         'soil_alternative' as variant,
-        changed.*,
+        clay.*,
     from (
         {{ clay_variability('(' ~ soil_texture(reference.key) ~ ')') }}
-    ) as changed
+    ) as clay
     {%- endif %}
     {%- endfor %}
 )
@@ -49,7 +49,7 @@ select
     base.*,
 from {{ ref('int_factor') }} as base
 inner join (select distinct variant, gridcell_id from changed) as variant using (gridcell_id)
-anti join changed
-    on variant.variant = changed.variant
-    and base.gridcell_id = changed.gridcell_id
-    and base.factor = changed.factor
+anti join changed as own
+    on variant.variant = own.variant
+    and base.gridcell_id = own.gridcell_id
+    and base.factor = own.factor

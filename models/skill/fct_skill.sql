@@ -23,6 +23,7 @@ select
     skill.ci_lower,
     skill.ci_upper,
     skill.n_effective::double as n_effective,
+    skill.block_length_days::integer as block_length_days,
     coalesce(skill.n_days, 0)::integer as n_days,
     case
         when skill.n_days > 0 then skill.status

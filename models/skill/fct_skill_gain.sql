@@ -28,6 +28,9 @@ select
     gain.p_block,
     gain.q_block,
     gain.block_length_days::integer as block_length_days,
+    gain.is_significant_{{ var('study').rules.headline_interval }} as is_significant,
+    gain.n_undefined_iid::integer as n_undefined_iid,
+    gain.n_undefined_block::integer as n_undefined_block,
     case
         when gain.n_days > 0 then gain.status
         when insitu_reason <> 'ok' then insitu_reason

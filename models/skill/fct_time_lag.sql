@@ -22,7 +22,7 @@ with by_cell as (
 select
     product,
     lag_hours::integer as lag_hours,
-    round(median(r), 9) as median_r,
+    round(median(r), 9) + 0.0 as median_r,
     count(*)::integer as n_cells,
 from by_cell
 where isfinite(r)

@@ -4,8 +4,10 @@
 -#}
 {% set study = var('study') %}
 {% set layers = study.insitu.layers %}
+{% set hour_of = 'observed_at - interval 1 microsecond' if study.insitu.time_label == 'hour_ending'
+    else 'observed_at' %}
 with usable as (
-    select stg_reading.*
+    select *
     from {{ ref('stg_reading') }}
     semi join (
         from {{ ref('int_station') }}
@@ -68,7 +70,7 @@ wide as (
         obs_date,
         {%- for layer in layers %}
         avg(sm_{{ loop.index }}_m3m3::double) as mean_{{ loop.index }},
-        bit_count(bit_or(1 << hour(observed_at)) filter (where sm_{{ loop.index }}_m3m3 is not null))
+        bit_count(bit_or(1 << hour({{ hour_of }})) filter (where sm_{{ loop.index }}_m3m3 is not null))
             as n_{{ loop.index }},
         {%- endfor %}
     from unique_reading

@@ -99,3 +99,31 @@ def built(tmp_path_factory) -> Home:
 def home(built, tmp_path) -> Home:
     """A copy of the built study that a test may damage."""
     return built.copy(tmp_path / "home")
+
+
+@dataclass(frozen=True)
+class Default(Home):
+    """The default study, built whole."""
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data" / "twin"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.path / "warehouse.duckdb"
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory) -> Default:
+    """The default study as `make build` makes it, in a folder of its own.
+
+    SKILLHOUSE_TEST_TWIN names the root of a finished build to test instead, to save its minutes.
+    """
+    if ready := os.environ.get("SKILLHOUSE_TEST_TWIN"):
+        return Default(Path(ready))
+    home = Default(tmp_path_factory.mktemp("twin"))
+    done = home.run("build")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (home.path / "stdout.txt").write_text(done.stdout)
+    return home

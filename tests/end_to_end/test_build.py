@@ -213,8 +213,8 @@ def test_time_lag_is_zero_here_and_found_when_the_zone_is_wrong(built, home):
     done = home.build()
     assert done.returncode == 0, done.stderr
     assert "WARNING" in done.stdout and "time zone" in done.stdout
-    # stamps taken for UTC stand 8 hours late; the product must be moved later, by whole steps, to agree
-    assert [lag for _, lag in home.ask(best)] in ([-9, -9], [-6, -6], [9, 9], [6, 6])
+    # stamps taken for UTC stand 8 hours late: they agree with what the product said 6 or 9 hours before
+    assert [lag for _, lag in home.ask(best)] in ([-9, -9], [-6, -6])
 
 
 def test_diff_names_what_moved(built, home):

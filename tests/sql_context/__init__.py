@@ -21,6 +21,15 @@ VARS = {
             "block_days": 30,
             "level": 0.95,
             "spatial_block_km": 72,
+            "headline_interval": "block",
+            "cp_alpha": "ssm_over_rzsm",
+            "ivd_lag_days": 1,
+            "ivd_series": "anomaly",
+            "h_use_porosity_scaling": True,
+            "omf_combine": "rms_species",
+            "precip_series": "anomaly",
+            "clay": "abs",
+            "lai_clim_min_samples": 3,
         },
         "sources": ["insitu", "ol", "l4"],
         "insitu": {
@@ -56,6 +65,74 @@ VARS = {
                 "root_zone": [{"index": 1, "thickness_m": 0.1}, {"index": 2, "thickness_m": 0.9}],
             },
         ],
+        "references": {
+            "precipitation": [
+                {
+                    "key": "p",
+                    "role": "benchmark",
+                    "title": "p",
+                    "version": "",
+                    "day_offset": 0,
+                    "days_per_step": 1,
+                    "hourly": False,
+                },
+                {
+                    "key": "h",
+                    "role": "alternative",
+                    "title": "h",
+                    "version": "",
+                    "day_offset": 0,
+                    "days_per_step": 1,
+                    "hourly": True,
+                },
+            ],
+            "latent_heat": [
+                {
+                    "key": "le",
+                    "role": "benchmark",
+                    "title": "le",
+                    "version": "",
+                    "day_offset": 0,
+                    "days_per_step": 1,
+                    "hourly": False,
+                }
+            ],
+            "leaf_area_index": [
+                {
+                    "key": "lai",
+                    "role": "benchmark",
+                    "title": "lai",
+                    "version": "",
+                    "day_offset": 0,
+                    "days_per_step": 1,
+                    "hourly": False,
+                }
+            ],
+            "soil_texture": [
+                {
+                    "key": "s1",
+                    "role": "benchmark",
+                    "title": "s1",
+                    "version": "",
+                    "day_offset": 0,
+                    "days_per_step": 1,
+                    "hourly": False,
+                },
+                {
+                    "key": "s2",
+                    "role": "alternative",
+                    "title": "s2",
+                    "version": "",
+                    "day_offset": 0,
+                    "days_per_step": 1,
+                    "hourly": False,
+                },
+            ],
+        },
+        "tb_innovation": True,
+        "land_constants": True,
+        "land_cover": True,
+        "candidate_fields": ["precipitation_mmd", "latent_heat_wm2", "lai_m2m2"],
     },
 }
 

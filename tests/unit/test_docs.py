@@ -1,4 +1,4 @@
-"""What the pages say exists: links, commands, keys, reasons, tests, tables, an interval's recipe."""
+"""What the pages name exists: links, commands, keys, reasons, tests, tables; the recipe works."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ _page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(P
 def sql_blocks(page: Path) -> list[tuple[str, str, bool]]:
     """(heading, query, whether rows are expected) of every ```sql block of a page."""
     found, heading, may_be_empty = [], "", False
-    pattern = r"^#+ (?P<heading>.+)$|(?P<empty><!-- may be empty -->)|^```sql\n(?P<query>.*?)^```"
+    pattern = (
+        r"^#+ (?P<heading>[^\n]+)$|(?P<empty><!-- may be empty -->)|^```sql\n(?P<query>.*?)^```"
+    )
     for match in re.finditer(pattern, page.read_text(), re.MULTILINE | re.DOTALL):
         if match["heading"]:
-            heading, may_be_empty = match["heading"].split("\n")[0], False
+            heading, may_be_empty = match["heading"], False
         elif match["empty"]:
             may_be_empty = True
         else:
