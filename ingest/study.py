@@ -198,6 +198,28 @@ class Rules(_Strict):
     )
     clay: Literal["abs", "signed"] = Field("abs", description="magnitude of heterogeneity")
     lai_clim_min_samples: int = Field(3, ge=1, description="6 dekads of two years fall in a window")
+    forest_trees: int = Field(
+        100, ge=1, description="the repeated runs average the forest's own noise"
+    )
+    forest_max_features: float = Field(
+        1.0, gt=0, le=1, description="share of the factors tried at a split"
+    )
+    forest_min_leaf: int = Field(3, ge=1, description="distinct cells in a leaf")
+    forest_runs: int = Field(
+        50, ge=2, description="importance of the base, cross-validation of its gain; as published"
+    )
+    forest_runs_beside: int = Field(
+        10, ge=2, description="every other target and variant, the null, the spatial folds"
+    )
+    forest_folds: int = Field(10, ge=2, description="as published")
+    box_groups: int = Field(5, ge=2, description="as published")
+    box_drop: float = Field(0.20, ge=0, lt=0.9, description="worst share left out, as published")
+    box_bins: Literal["equal_count", "equal_width"] = Field(
+        "equal_count", description="five binned groups of equal weight"
+    )
+    box_coupling: Literal["absolute", "signed"] = Field(
+        "absolute", description="which end of the coupling error counts as the worst"
+    )
     spatial_block_km: float = Field(
         200, ge=9.009, description="size of the blocks of cells resampled for intervals over cells"
     )

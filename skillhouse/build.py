@@ -72,6 +72,7 @@ def build(
         )
         say("[4/4] verify and publish")
         rows = verify(folder)
+        keep_results(folder, study.folder / "reuse")
         stamp(folder, study, started)
         target = warehouse_path(study)
         publish(folder, target)
@@ -125,6 +126,15 @@ def _clear(folder: Path) -> None:
         if left.name == "lock":
             continue
         shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def keep_results(build: Path, reuse: Path) -> None:
+    """Keep what took long and says of itself what it was made from, for the next build to reuse."""
+    reuse.mkdir(parents=True, exist_ok=True)
+    temporary = reuse / ".tmp-forest.parquet"
+    with duckdb.connect(str(build / "scratch.duckdb"), read_only=True) as connection:
+        connection.sql("from int_forest").pl().write_parquet(temporary)
+    os.replace(temporary, reuse / "forest.parquet")
 
 
 def summary(warehouse: Path, n_rows: int, seconds: float) -> str:

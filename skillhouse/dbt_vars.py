@@ -14,8 +14,10 @@ def dbt_vars(study: Study, lake: Path) -> dict[str, Any]:
     source = study.insitu.source
     return {
         "lake": str(lake),
+        "reuse": str(study.folder / "reuse"),
         "study": {
             "study": study.study,
+            "synthetic": study.synthetic,
             "seed": study.seed,
             "period": study.period.model_dump(mode="json"),
             "region": study.region.model_dump() if study.region else None,

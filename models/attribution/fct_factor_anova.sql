@@ -1,0 +1,22 @@
+select
+    factor,
+    target,
+    layer,
+    n_cells::integer as n_cells,
+    n_cells_excluded::integer as n_cells_excluded,
+    f_statistic,
+    p_value,
+    welch_f_statistic,
+    welch_p_value,
+    kruskal_p_value,
+    eta_squared,
+    trend_rho,
+    trend_p_value,
+    p_value_spatial,
+    trend_p_value_spatial,
+    correlation_length_km,
+    correlated_share,
+    status,
+    message,
+from {{ ref('int_factor_anova') }}
+order by factor, target, layer

@@ -1,0 +1,23 @@
+select
+    factor,
+    target,
+    layer,
+    group_index::integer as group_index,
+    factor_lower,
+    factor_upper,
+    factor_mean,
+    n_cells::integer as n_cells,
+    mean,
+    median,
+    q25,
+    q75,
+    whisker_low,
+    whisker_high,
+    n_outliers::integer as n_outliers,
+    p_mean_above_zero,
+    p_mean_above_zero_spatial,
+    n_effective,
+    status,
+    message,
+from {{ ref('int_factor_group') }}
+order by factor, target, layer, group_index
