@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python -m skillhouse
 V ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help build test lint check diff sql bench clean distclean
+.PHONY: help build sensitivity test lint check diff sql bench clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ $(VENV)/installed: requirements.lock
 
 build: $(VENV)/installed  ## raw files to published warehouse: make build [STUDY=name] [V=-v]
 	@exec $(RUN) $(V) build --study $(STUDY)
+
+sensitivity: $(VENV)/installed  ## what each open choice does to the gain: make sensitivity [STUDY=name] [ONLY=a,b]
+	@exec $(RUN) $(V) sensitivity --study $(STUDY) --only "$(ONLY)"
 
 test: $(VENV)/installed lint  ## lint and every test
 	@exec $(VENV)/bin/python -m pytest

@@ -300,13 +300,13 @@ class _Growth:
         centre, scale = y.mean(), y.std() or 1.0
         predicted, importance = _forest(
             np.ascontiguousarray(np.argsort(x, axis=0, kind="stable").T.astype(np.int32)),
-            np.ascontiguousarray(x.T),
+            np.array(x.T, order="C"),  # a copy: read-only arrays would compile the kernel again
             (y - centre) / scale,
             draws,
             keys,
             self.min_samples_leaf,
             max(1, int(self.max_features * p)),
-            np.ascontiguousarray(new),
+            np.array(new, order="C"),
         )
         whole = importance.sum()
         return centre + scale * predicted, 100 * importance / whole if whole > 0 else importance

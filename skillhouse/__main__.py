@@ -1,4 +1,4 @@
-"""Command line: `python -m skillhouse build|check|diff|path`."""
+"""Command line: `python -m skillhouse build|sensitivity|check|diff|path`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from skillhouse.compare import compare
 from skillhouse.dbt_run import BuildFailed
 from skillhouse.lock import end_with_parent
 from skillhouse.publish import warehouse_path
+from skillhouse.sensitivity import sensitivity, shown
 
 
 def check(name: str) -> int:
@@ -49,6 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--threads", type=int, default=cores, help="threads of the database")
     command.add_argument("--memory", default="3GiB", help="memory limit of the database")
     command.add_argument("--unit-tests", action="store_true", help="run the models' unit tests too")
+    command = commands.add_parser(
+        "sensitivity", help="what each open choice does to the skill gain, then build"
+    )
+    command.add_argument("--study", default="twin")
+    command.add_argument("--only", default="", help="switches to run, comma-separated; default all")
+    command.add_argument("--workers", type=int, default=cores, help="processor cores to use")
+    command.add_argument("--memory", default="3GiB", help="memory limit of each run's database")
     command = commands.add_parser("check", help="validate a study, list its files")
     command.add_argument("--study", default="twin")
     command = commands.add_parser("path", help="print where a study's warehouse is published")
@@ -69,6 +77,25 @@ def main(arguments: list[str] | None = None) -> int:
                 unit_tests=options.unit_tests,
                 verbose=options.verbose,
             )
+            return 0
+        if options.command == "sensitivity":
+            if "MAKELEVEL" in os.environ:
+                end_with_parent()
+            result = sensitivity(
+                options.study,
+                only=[name for name in options.only.split(",") if name],
+                workers=options.workers,
+                memory=options.memory,
+                verbose=options.verbose,
+            )
+            build(
+                options.study,
+                workers=options.workers,
+                threads=options.workers,
+                memory=options.memory,
+                verbose=options.verbose,
+            )
+            print(shown(result))
             return 0
         if options.command == "check":
             return check(options.study)

@@ -21,6 +21,7 @@ from skillhouse.dbt_run import dbt_build
 from skillhouse.dbt_vars import dbt_vars
 from skillhouse.lock import build_lock
 from skillhouse.publish import publish, stamp, verify, warehouse_path
+from skillhouse.sensitivity import current_results
 
 
 def build(
@@ -63,7 +64,8 @@ def build(
         _clear(folder)
         dbt_build(
             build=folder,
-            variables=dbt_vars(study, study.folder / "lake"),
+            variables=dbt_vars(study, study.folder / "lake")
+            | {"sensitivity": current_results(study, say)},
             threads=threads,
             memory=memory,
             unit_tests=unit_tests,

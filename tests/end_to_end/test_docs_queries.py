@@ -8,7 +8,7 @@ from tests.unit.test_docs import sql_blocks
 
 QUERIES = [
     (name, *block)
-    for name in ("README.md", "docs/queries.md", "docs/statistics.md")
+    for name in ("README.md", "docs/queries.md", "docs/statistics.md", "docs/factors.md")
     for block in sql_blocks(PROJECT_ROOT / name)
 ]
 
@@ -30,6 +30,12 @@ def test_query_runs(built, page, heading, query, wants_rows):
 
 def test_recomputation_agrees(built):
     """The query that recomputes a published number really finds it."""
-    (query,) = [q for _, heading, q, _ in QUERIES if "Recompute" in heading]
+    (query,) = [q for _, heading, q, _ in QUERIES if "Recompute a published" in heading]
     n_cells, difference, days = built.ask(query)[0]
     assert n_cells >= 10 and difference < 1e-12 and days == 0
+
+
+def test_recomputed_innovations_agree(built):
+    (query,) = [q for _, heading, q, _ in QUERIES if "innovations' standard deviation" in heading]
+    n_cells, difference = built.ask(query)[0]
+    assert n_cells >= 10 and difference < 1e-9

@@ -14,6 +14,7 @@ from types import UnionType
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from analysis.skill import skill_gain
@@ -88,7 +89,7 @@ def test_named_tests_exist(page):
     written = {
         name
         for path in (PROJECT_ROOT / "tests").rglob("test_*.py")
-        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+        for name in re.findall(r"^ *def (test_\w+)", path.read_text(), re.MULTILINE)
     }
     assert set(re.findall(r"`(test_\w+)`", page.read_text())) <= written
 
@@ -175,6 +176,33 @@ def test_every_key_of_the_study_is_explained(name):
     assert not wrong, "key: (default on the page, default in the code)"
 
 
+def recipes() -> list[dict]:
+    """Blocks of settings on the page that are whole (without …)."""
+    text = (PROJECT_ROOT / "docs" / "study-file.md").read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return [yaml.safe_load(block) for block in blocks if "{…" not in block]
+
+
+@pytest.mark.parametrize("recipe", recipes(), ids=lambda r: "+".join(r))
+def test_recipes_are_valid_in_the_published_study(recipe):
+    content = yaml.safe_load((PROJECT_ROOT / "studies" / "china.yml").read_text())
+    given = {r["quantity"] for r in recipe.get("references", {}).values()}
+    content["references"] = {
+        name: reference
+        for name, reference in content["references"].items()
+        if reference["quantity"] not in given
+    }
+    for key, entries in recipe.items():
+        content[key] |= entries
+    study = Study.model_validate(content)
+    for key, entries in recipe.items():
+        assert set(entries) <= set(getattr(study, key))
+
+
+def test_there_are_recipes():
+    assert len(recipes()) >= 2
+
+
 # -- formats
 
 
@@ -226,6 +254,60 @@ def test_every_status_of_skill_is_explained():
     assert words >= {"no_insitu", "no_common_days"}
     for word in words | {"too_few_days", "zero_variance", "too_few_blocks"}:
         assert f"`{word}`" in page
+
+
+# -- factors
+
+
+def factor_rows() -> list[tuple[str, str, str, str]]:
+    """(factor, category, unit, larger means) of every row of dim_factor."""
+    sql = (PROJECT_ROOT / "models" / "factors" / "dim_factor.sql").read_text()
+    return re.findall(r"\(\s*'(\w+)', '(\w+)', '([^']+)', '([^']+)',", sql)
+
+
+def test_every_factor_has_a_card_and_the_overview_is_that_of_the_warehouse():
+    page = (PROJECT_ROOT / "docs" / "factors.md").read_text()
+    cards = re.findall(r"^## (\w+)$", page, re.MULTILINE)
+    rows = factor_rows()
+    assert len(rows) == 8
+    assert [c for c in cards if "_" in c] == [factor for factor, *_ in rows]
+    for factor, category, unit, larger in rows:
+        (line,) = re.findall(rf"^\| `{factor}` \| {category} \| {unit} \| (.*?) \|", page, re.M)
+        assert line.removeprefix("a ") == larger
+
+
+def test_every_status_of_a_factor_is_explained():
+    page = (PROJECT_ROOT / "docs" / "factors.md").read_text()
+    (table,) = re.findall(r"^\| status \| factors \|.*\n((?:\|.*\n)+)", page, re.MULTILINE)
+    explained = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    sql = [
+        *(PROJECT_ROOT / "macros").glob("factors.sql"),
+        PROJECT_ROOT / "models" / "factors" / "int_factor.sql",
+        PROJECT_ROOT / "models" / "factors" / "fct_instrumental_variables.sql",
+    ]
+    given = set()
+    for path in sql:
+        text = re.sub(r"\{\{.*?\}\}", "", path.read_text(), flags=re.DOTALL)
+        given |= set(re.findall(r"(?:then|else) '([a-z_]+[a-z])'", text))
+        given |= set(re.findall(r"'([a-z_]+[a-z])' as status", text))
+        given |= set(re.findall(r"status, '([a-z_]+[a-z])'\)", text))
+    python = (PROJECT_ROOT / "analysis" / "instrumental_variables.py").read_text()
+    given |= set(re.findall(r'"(negative_\w+|too_few_pairs|zero_variance)"', python))
+    given |= {"too_few_days"}
+    assert given == explained
+
+
+def test_every_variant_is_explained():
+    page = (PROJECT_ROOT / "docs" / "factors.md").read_text()
+    written = "".join(
+        path.read_text() for path in (PROJECT_ROOT / "models" / "factors").glob("int_variant_*")
+    )
+    variants = set(re.findall(r"'(\w+)' as variant", written))
+    variants |= set(re.findall(r'^        "(\w+)": skill_gain\(', written, re.MULTILINE))
+    assert len(variants) >= 4
+    assert (
+        set(re.findall(r"^\| `(\w+)` \|", page.split("## Variants")[1], re.MULTILINE)) == variants
+    )
 
 
 # -- statistics
