@@ -10,8 +10,11 @@ scikit-learn sorts them again in every node.
 Draws can be repeated from this text alone. `integer(text)` is the first 8 bytes, big-endian, of
 SHA-256(text); `model` is "{variant}|{target}|{layer}"; cells are ordered by gridcell_id:
 
-    resample, noise, shuffling, trees and permutations of one forest, in this order, from
+    for one forest: resampled cells, then its noise column; or the permuted held-out cells, factor
+    by factor; then its trees' cells (trees x n) and lots, from
         numpy.random.default_rng(integer("{seed}|{model}|{purpose}|{run}|{fold}"))
+    purpose: importance, noise_column, shuffled_target, effect (fold 0); random, spatial_block,
+    shuffled_random (folds from 0); shuffled_order permutes the target; runs count from 1
     random folds of a run, the same for every model of the same cells:
         sklearn KFold(folds, shuffle=True, random_state=integer("{seed}|folds|{run}") >> 32)
     groups of spatial blocks of a run:

@@ -189,6 +189,7 @@ select
     case when n_sample >= 10 then value end as value,
     coalesce(n_sample, 0) as n_sample,
 from measured
+semi join {{ ref('int_paper_claim') }} as claim using (measure)
 {%- for role in ('insitu', 'baseline') %}
 
 union all

@@ -96,6 +96,12 @@ def test_groups_are_array_split_of_factor_then_cell():
     assert found["factor_lower"].to_list() == [0.0, 1.0]
 
 
+def test_ties_are_split_in_the_order_of_cells():
+    group = group_of(np.tile([1.0, 0.0], 100), groups=4, binning="equal_count")
+    assert group[1::2].tolist() == [0] * 50 + [1] * 50
+    assert group[::2].tolist() == [2] * 50 + [3] * 50
+
+
 def test_equal_width_groups_and_an_empty_one():
     assert group_of([0.0, 1.9, 2.0, 10.0], groups=5, binning="equal_width").tolist() == [0, 0, 1, 4]
     frame = cells([0.0] * 10 + [10.0] * 10, range(20))
@@ -109,12 +115,12 @@ def test_equal_width_groups_and_an_empty_one():
 
 
 def test_box_by_hand():
-    value = [0.0, 1.0, 2.0, 3.0, 4.0, 20.0] + [1.0, 1.0, 2.0, 2.0, 2.0, 3.0]
+    value = [0.0, 1.0, 2.0, 3.0, 4.0, 10.0] + [1.0, 1.0, 2.0, 2.0, 2.0, 3.0]
     row = factor_groups(cells(range(12), value), groups=2).row(0, named=True)
     assert (row["median"], row["q25"], row["q75"]) == (2.5, 1.25, 3.75)
     # whiskers end at values: 1.25 - 3.75 = -2.5 and 3.75 + 3.75 = 7.5 are only limits
     assert (row["whisker_low"], row["whisker_high"], row["n_outliers"]) == (0.0, 4.0, 1)
-    assert row["mean"] == 5.0
+    assert row["mean"] == pytest.approx(20 / 6)
     expected = stats.ttest_1samp(value[:6], 0, alternative="greater").pvalue
     assert row["p_mean_above_zero"] == pytest.approx(expected)
 

@@ -1,6 +1,7 @@
 """Forests against scikit-learn's, folds that never leak, nulls, effects of known shape, reuse."""
 
 import hashlib
+import inspect
 
 import numpy as np
 import polars as pl
@@ -186,17 +187,30 @@ def test_rank_stability_by_hand():
 
 def test_cross_validation_is_the_mean_r_of_documented_folds():
     frame = cells()
-    found, _ = forest_cross_validation(frame, runs=2, folds=5, **GROWN)
+    large = {**GROWN, "min_samples_leaf": 15}  # no equal splits to draw lots between
+    found, _ = forest_cross_validation(frame, runs=2, folds=5, **large)
     assert found.schema == FOREST_CROSS_VALIDATION_OUTPUT
     x, y = frame.select(FEATURES).to_numpy(), frame["value"].to_numpy()
     for run in (1, 2):
         state = number(f"5|folds|{run}") >> 32
         r = []
-        for train, held_out in KFold(5, shuffle=True, random_state=state).split(y):
-            grown = RandomForestRegressor(60, min_samples_leaf=3, random_state=0)
-            predicted = grown.fit(x[train], y[train]).predict(x[held_out])
+        split = KFold(5, shuffle=True, random_state=state).split(y)
+        for k, (train, held_out) in enumerate(split):
+            rng = np.random.default_rng(number(f"5|base|delta_r|ssm|random|{run}|{k}"))
+            for j in range(3):
+                rng.permutation(x[held_out, j])
+            draws = rng.integers(0, train.size, size=(20, train.size))
+            predicted = np.mean(
+                [
+                    DecisionTreeRegressor(min_samples_leaf=15, random_state=0)
+                    .fit(x[train], y[train], sample_weight=np.bincount(d, minlength=train.size))
+                    .predict(x[held_out])
+                    for d in draws
+                ],
+                axis=0,
+            )
             r.append(pearsonr(predicted, y[held_out]).statistic)
-        assert found["r"][run - 1] == pytest.approx(np.mean(r), abs=0.04)
+        assert found["r"][run - 1] == pytest.approx(np.mean(r), abs=1e-10)
     assert found["n_folds"].to_list() == [5, 5]
     assert found["n_cells_smallest_fold"].to_list() == [24, 24]
     assert found["r"][0] != found["r"][1]
@@ -297,6 +311,16 @@ def test_undefined_folds_are_left_out_and_counted():
     )
     assert (found["r"][0], found["n_folds_undefined"][0]) == (None, 20)
     assert found["status"][0] == "no_defined_fold"
+
+
+def test_two_cells_have_no_correlation():
+    corner = np.repeat([0, 20, 40, 60], [50, 40, 28, 2])
+    frame = cells().with_columns(grid_row=pl.Series(corner), grid_col=pl.lit(0))
+    blocks = {"scheme": "spatial_block", "spatial_block_km": 100}
+    found, _ = forest_cross_validation(frame, runs=1, folds=4, **blocks, **GROWN)
+    row = found.row(0, named=True)
+    assert (row["n_cells_smallest_fold"], row["n_folds"], row["n_folds_undefined"]) == (2, 4, 1)
+    assert row["status"] == "ok"
 
 
 def test_permutation_importance_is_that_of_held_out_cells():
@@ -551,20 +575,28 @@ def test_key_changes_with_all_that_matters(monkeypatch):
     key = attribution_key(frame, settings)
     assert key == attribution_key(frame.sample(fraction=1, shuffle=True), dict(settings))
     assert key == attribution_key(frame.select(sorted(frame.columns)), settings)
+    first = pl.int_range(120) > 0
     different = [
+        attribution_key(frame.with_columns(rain=pl.when(first).then("rain")), settings),
+        attribution_key(
+            frame.with_columns(rain=pl.when(first).then("rain").otherwise(0.0)), settings
+        ),
         attribution_key(frame.head(-1), settings),
         attribution_key(frame.rename({"rain": "snow"}), settings),
         attribution_key(frame.with_columns(pl.col("rain") + 1e-15), settings),
         attribution_key(frame.with_columns(pl.col("grid_row").cast(pl.Float64)), settings),
         attribution_key(frame, {**settings, "trees": 101}),
         attribution_key(frame, {**settings, "features": FEATURES[::-1]}),
-        attribution_key(
-            frame.with_columns(rain=pl.when(pl.int_range(120) > 0).then("rain")), settings
-        ),
     ]
     monkeypatch.setattr(random_forest.sklearn, "__version__", "0.0")
     different.append(attribution_key(frame, settings))
     monkeypatch.undo()
-    monkeypatch.setattr(random_forest.inspect, "getsource", lambda _: "other code")
-    different.append(attribution_key(frame, settings))
+    source = inspect.getsource
+    for changed in (random_forest, random_forest.spatial_blocks):
+        monkeypatch.setattr(
+            random_forest.inspect,
+            "getsource",
+            lambda code, changed=changed: "other" if code is changed else source(code),
+        )
+        different.append(attribution_key(frame, settings))
     assert len({key, *different}) == len(different) + 1
