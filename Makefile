@@ -19,7 +19,7 @@ $(VENV)/installed: requirements.lock
 	@touch $@
 
 build: $(VENV)/installed  ## raw files to published warehouse: make build [STUDY=name] [V=-v]
-	@exec $(RUN) $(V) build --study $(STUDY)
+	@SKILLHOUSE_PARENT=$$PPID exec $(RUN) $(V) build --study $(STUDY)
 
 sensitivity: $(VENV)/installed  ## what each open choice does to the gain: make sensitivity [STUDY=name] [ONLY=a,b]
 	@exec $(RUN) $(V) sensitivity --study $(STUDY) --only "$(ONLY)"

@@ -67,8 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "build":
-            if "MAKELEVEL" in os.environ:
-                end_with_parent()
+            if parent := os.environ.get("SKILLHOUSE_PARENT"):  # set by the Makefile
+                end_with_parent(int(parent))
             build(
                 options.study,
                 workers=options.workers,
@@ -79,8 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
             return 0
         if options.command == "sensitivity":
-            if "MAKELEVEL" in os.environ:
-                end_with_parent()
+            if parent := os.environ.get("SKILLHOUSE_PARENT"):  # set by the Makefile
+                end_with_parent(int(parent))
             result = sensitivity(
                 options.study,
                 only=[name for name in options.only.split(",") if name],

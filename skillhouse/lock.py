@@ -42,7 +42,14 @@ def build_lock(path: Path, study: str) -> Iterator[None]:
         yield
 
 
-def end_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies (used in children of a build)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def end_with_parent(parent: int) -> None:
+    """Let this process end with its parent, however that ends (Linux).
+
+    Args:
+        parent: process id the parent had; when it is gone already, this process ends at once.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

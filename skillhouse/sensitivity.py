@@ -28,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,7 @@ def sensitivity(
     lake = study.folder / "lake"
     folder = STATE_ROOT / ".build" / study.study
     with build_lock(folder / "lock", study.study):
+        say("raw files and lake")
         if study.twin:
             period = (study.period.start, study.period.end)
             generate(study.twin, period, study.folder / "raw", study.folder / "truth", _silent)
@@ -355,7 +357,7 @@ def _start(switch: Switch, built: Path, lake: Path, environment: dict[str, str])
             env=os.environ | environment | own,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent,
+            preexec_fn=partial(end_with_parent, os.getpid()),
         )
 
 
@@ -484,7 +486,7 @@ def shown(result: pl.DataFrame) -> str:
             lines.append(f"{left} {row['status']}")
             continue
         change, tau = (
-            " " * width if row[name] is None else format(row[name], form)
+            " " * width if row[name] is None else format(round(row[name], 4) + 0.0, form)
             for name, form, width in (
                 ("mean_change", "+8.4f", 8),
                 ("kendall_tau_with_base", "6.3f", 6),

@@ -1,4 +1,4 @@
-{#- one row per factor, target, layer and cell with a valid target; base variant; unknown factors stay null -#}
+{#- one row per factor, target, layer and cell with a valid target; base variant, unknown factors null -#}
 {% for factor in ('precipitation_skill', 'coupling_error', 'clay_variability', 'lai_error',
     'latent_heat_skill', 'tb_innovation_sd_k', 'microwave_roughness', 'lai_mean') %}
 select

@@ -58,7 +58,7 @@ class Home:
 
     @property
     def environment(self) -> dict[str, str]:
-        environment = {k: v for k, v in os.environ.items() if k != "MAKELEVEL"}
+        environment = {k: v for k, v in os.environ.items() if k != "SKILLHOUSE_PARENT"}
         return environment | {"SKILLHOUSE_STATE": str(self.path)}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -216,3 +216,28 @@ def test_kill_at_any_moment_then_build(built, tmp_path):
     same = home.run("diff", str(built.warehouse), str(home.warehouse))
     # raw files are written anew here, so only their times may differ
     assert same.returncode == 0, same.stdout
+
+
+def test_killing_make_leaves_no_build_behind(home):
+    """kill -9 of make alone: the build it started ends too, even when still starting up."""
+    script = (
+        f"SKILLHOUSE_PARENT=$PPID exec {' '.join(home.command('build', '--study'))}"
+        f" {home.study_file}"
+    )
+    for wait in (0.05, 3):
+        # the middle process stands for make; it runs the recipe's shell as make does
+        parent = subprocess.Popen(
+            ["bash", "-c", "sh -c \"$0\" & echo $!; wait", script],
+            cwd=PROJECT_ROOT, env=home.environment, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        child = int(parent.stdout.readline())
+        time.sleep(wait)
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+        for _ in range(200):
+            if not os.path.exists(f"/proc/{child}"):
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail(f"build {child} outlived make")
+    assert home.build().returncode == 0

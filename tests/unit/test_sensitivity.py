@@ -16,6 +16,7 @@ from ingest.lake import MANIFEST, MANIFEST_SCHEMA
 from ingest.reader import PROJECT_ROOT, BadInput
 from ingest.study import Study, load_study
 from skillhouse.dbt_run import BuildFailed
+from skillhouse.dbt_vars import dbt_vars
 from skillhouse.sensitivity import (
     BASE,
     COLUMNS,
@@ -76,6 +77,9 @@ def test_a_switch_changes_one_rule_and_nothing_else():
             assert run.name in ("skill_series", "frozen_mask")
             continue
         assert run.study.folder == study.folder and run.study.seed == study.seed
+        told, base = (dbt_vars(s, Path("lake"))["study"] for s in (run.study, study))
+        part = "products" if run.name == "min_samples_per_day" else "rules"
+        assert [key for key in base if told[key] != base[key]] == [part]
         if run.name == "min_samples_per_day":
             assert {p.min_samples for p in run.study.products.values()} == {int(run.value)}
             assert run.study.rules == study.rules
@@ -190,7 +194,7 @@ def test_tau_counts_ties_and_ignores_the_order_of_cells():
 def test_the_base_agrees_with_itself_and_no_ranking_has_no_tau():
     base = gains("ssm", {"a": 0.1, "b": 0.2, "c": 0.2})
     row, _ = compare_with_base(SWITCH, base, base)
-    assert (row["kendall_tau_with_base"], row["mean_change"]) == (1.0, 0.0)
+    assert (row["kendall_tau_with_base"], row["mean_change"]) == (pytest.approx(1), 0.0)
     for flat in ({"a": 0.1}, {"a": 0.1, "b": 0.1}):
         row, _ = compare_with_base(SWITCH, gains("ssm", flat), base)
         assert row["status"] == "ok" and row["kendall_tau_with_base"] is None
@@ -279,7 +283,7 @@ def test_frozen_days(study, tmp_path):
         (1, "2017-01-03T01:30", 280.0, 0.0),
         (1, "2017-01-03T22:30", 280.0, 0.5),  # snow
         (1, "2017-01-04T01:30", None, None),
-        (2, "2017-01-02T01:30", 273.15, 0.0),  # not below
+        (2, "2017-01-02T01:30", 273.25, 0.0),  # not below
     ]
     land = pl.DataFrame(
         {
