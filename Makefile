@@ -39,10 +39,10 @@ diff: $(VENV)/installed  ## which public values moved: make diff A=one.duckdb B=
 	@exec $(RUN) diff $(A) $(B)
 
 sql: $(VENV)/installed  ## open the published warehouse read-only: make sql [STUDY=name]
-	@exec $(VENV)/bin/duckdb -readonly $$($(RUN) path --study $(STUDY))
+	@path=$$($(RUN) path --study $(STUDY)) && exec $(VENV)/bin/duckdb -readonly "$$path"
 
 bench: $(VENV)/installed  ## measure the readers and the bootstrap beside plain versions
-	@for f in benchmarks/*.py; do $(VENV)/bin/python $$f || exit 1; done
+	@for f in benchmarks/*.py; do $(VENV)/bin/python -m benchmarks.$$(basename $$f .py) || exit 1; done
 
 clean:  ## remove what was generated (raw files of the twin, lake, builds, warehouses)
 	rm -rf data .build export report/out logs target warehouse.duckdb warehouse.duckdb.wal

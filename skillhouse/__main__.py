@@ -100,7 +100,12 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "check":
             return check(options.study)
         if options.command == "path":
-            print(os.path.relpath(warehouse_path(load_study(options.study))))
+            path = warehouse_path(load_study(options.study))
+            if not path.exists():
+                raise FileNotFoundError(
+                    f"{path}: no warehouse yet; run make build STUDY={options.study}"
+                )
+            print(os.path.relpath(path))
             return 0
         lines = compare(options.a, options.b)
         print("\n".join(lines) or "no public value differs")

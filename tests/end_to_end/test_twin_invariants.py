@@ -32,7 +32,7 @@ FIELDS = {"ssm": "surface", "rzsm": "rootzone"}
 PRECIPITATION, INNOVATION = "precipitation_skill", "tb_innovation_sd_k"
 
 
-# ---------------------------------------------------------------- worlds seen as the models see them
+# ---------------------------------------------------------------- worlds as the models see them
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Series:
     assimilation: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Findings:
     """One value a cell: factors by name, and targets by (target, layer)."""
 
@@ -197,8 +197,9 @@ def control_factors(world: World, series: Series) -> dict[str, np.ndarray]:
 
 
 def forest(world: World, factors, targets) -> pl.DataFrame:
+    place = world.cells.row, world.cells.col
     cells = {
-        "gridcell_id": [f"{r:04d}{c:04d}" for r, c in zip(world.cells.row, world.cells.col)],  # noqa: B905
+        "gridcell_id": [f"{r:04d}{c:04d}" for r, c in zip(*place, strict=True)],
         "grid_row": world.cells.row,
         "grid_col": world.cells.col,
         **factors,
@@ -211,14 +212,14 @@ def forest(world: World, factors, targets) -> pl.DataFrame:
     importance, _ = forest_importance(
         pl.concat(frames).fill_nan(None),
         features=list(factors),
-        runs=20,
+        runs=50,
         trees=100,
         max_features=1.0,
         min_samples_leaf=3,
         seed=1,
         workers=2,
     )
-    return importance.filter(factor=PRECIPITATION)
+    return importance
 
 
 def study(seed: int) -> Findings:
@@ -287,11 +288,11 @@ def improved(layer):
     return measure
 
 
-def precipitation(column, target, layer):
-    def measure(f):
-        return f.importance.filter(target=target, layer=layer)[column].item()
-
-    return measure
+def importance(findings, target, layer) -> dict[str, float]:
+    """Median importance of each factor, most important first."""
+    found = pl.concat([f.importance for f in findings]).filter(target=target, layer=layer)
+    by_factor = found.group_by("factor").agg(pl.col("importance_pct").median())
+    return dict(by_factor.sort("importance_pct", descending=True).rows())
 
 
 def test_every_cell_but_the_silent_ones_is_scored(findings):
@@ -326,19 +327,16 @@ def test_open_loop_skill_rises_with_precipitation_skill(findings):
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_precipitation_is_first_for_the_open_loop(findings, layer):
-    assert median(findings, precipitation("importance_rank", "r_baseline", layer)) == 1
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_precipitation_loses_weight_once_tb_is_assimilated(findings, layer):
-    def lost(f):
-        before, after = (
-            precipitation("importance_pct", t, layer)(f) for t in ("r_baseline", "r_candidate")
-        )
-        return before - after
-
-    assert median(findings, lost) > 0
+def test_precipitation_leads_for_the_open_loop_and_loses_weight_once_tb_is_assimilated(
+    findings, layer
+):
+    """First by its median importance; in a single world a factor that varies with the error of the
+    model's rain, such as leaf area, may come before its measurement on a coarse, noisy grid."""
+    before = importance(findings, "r_baseline", layer)
+    after = importance(findings, "r_candidate", layer)
+    assert len(before) == len(after) == 8
+    assert next(iter(before)) == PRECIPITATION
+    assert after[PRECIPITATION] < before[PRECIPITATION]
 
 
 # ---------------------------------------------------------------- negative controls
