@@ -8,13 +8,19 @@ from tests.unit.test_docs import sql_blocks
 
 QUERIES = [
     (name, *block)
-    for name in ("README.md", "docs/queries.md", "docs/statistics.md", "docs/factors.md")
+    for name in (
+        "README.md",
+        "docs/attribution.md",
+        "docs/factors.md",
+        "docs/queries.md",
+        "docs/statistics.md",
+    )
     for block in sql_blocks(PROJECT_ROOT / name)
 ]
 
 
 def test_there_are_queries():
-    assert len(QUERIES) > 12
+    assert len(QUERIES) > 32
     assert sum(wants_rows for *_, wants_rows in QUERIES) >= len(QUERIES) - 2
 
 

@@ -17,9 +17,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from analysis.group_tests import EXCLUSION_RULES
 from analysis.skill import skill_gain
 from ingest.reader import PROJECT_ROOT, SourceSettings
 from ingest.study import Study
+from skillhouse.sensitivity import SWITCHES
 
 PAGES = [
     PROJECT_ROOT / "README.md",
@@ -308,6 +310,73 @@ def test_every_variant_is_explained():
     assert (
         set(re.findall(r"^\| `(\w+)` \|", page.split("## Variants")[1], re.MULTILINE)) == variants
     )
+
+
+# -- attribution
+
+
+def attribution_page() -> str:
+    return (PROJECT_ROOT / "docs" / "attribution.md").read_text()
+
+
+def first_column(chapter: str) -> set[str]:
+    """Words of the first column of every table of a chapter of docs/attribution.md."""
+    (text,) = re.findall(rf"^## {chapter}\n(.*?)(?=^## |\Z)", attribution_page(), re.M | re.DOTALL)
+    cells = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+    return {word for cell in cells for word in re.findall(r"`(\w+)`", cell)}
+
+
+def test_every_public_table_is_in_the_readme():
+    built = {path.stem for path in (PROJECT_ROOT / "models").rglob("*.sql")}
+    public = {name for name in built if name.startswith(("dim_", "fct_", "bridge_", "meta_"))}
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    assert {name for name in public if f"`{name}`" not in readme} == set()
+
+
+def test_every_table_of_the_attribution_has_a_card():
+    tables = {p.stem for p in (PROJECT_ROOT / "models" / "attribution").glob("fct_*.sql")}
+    assert len(tables) >= 9
+    assert {name for name in tables if f"`{name}`" not in attribution_page()} == set()
+
+
+def test_every_status_of_the_attribution_is_explained():
+    given = {"ok"}
+    for name in ("random_forest", "group_tests"):
+        source = (PROJECT_ROOT / "analysis" / f"{name}.py").read_text()
+        given |= set(re.findall(r'"((?:missing|zero|too_few|no|empty)_[a-z_]+)"', source))
+    models = PROJECT_ROOT / "models" / "attribution"
+    listed = (models / "sensitivity.yml").read_text()
+    (statuses,) = re.findall(r"values: \[(ok, [a-z_, ]+)\]", listed)
+    assert given | set(statuses.split(", ")) == first_column("Statuses")
+    check = (models / "fct_paper_check.sql").read_text()
+    verdicts = set(re.findall(r"^ +(?:when .* then|else) '(\w+)'$", check, re.MULTILINE))
+    assert len(verdicts) == 6
+    assert verdicts == first_column("Paper check")
+
+
+def test_every_variant_of_the_attribution_is_explained():
+    models = (PROJECT_ROOT / "models" / "attribution" / "int_forest_input.sql").read_text()
+    variants = set(re.findall(r"^ +\('(\w+)', '\w+', '\w+'\)", models, re.MULTILINE))
+    assert len(variants) == 6
+    assert first_column("Variants and robustness") == variants
+
+
+def test_every_rule_of_the_attribution_is_explained():
+    rows = re.findall(r"^\| `((?:forest|box)_\w+)` \| (\S+) \|", attribution_page(), re.MULTILINE)
+    rules = study_models()["Rules"].model_fields
+    wanted = {name: shown(f) for name, f in rules.items() if name.startswith(("forest_", "box_"))}
+    assert dict(rows) == wanted
+
+
+def test_every_exclusion_is_that_of_the_code():
+    words = {"low": "below P20", "high": "above P80", "magnitude": "absolute value", "none": "none"}
+    rows = re.findall(rf"^\| (`[^|]*) \| ({'|'.join(words.values())})", attribution_page(), re.M)
+    told = {name: text for names, text in rows for name in re.findall(r"`(\w+)`", names)}
+    assert told == {name: words[rule] for name, rule in EXCLUSION_RULES.items()}
+
+
+def test_every_switch_of_the_sensitivity_is_explained():
+    assert first_column("Sensitivity") == set(SWITCHES)
 
 
 # -- statistics
