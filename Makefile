@@ -21,8 +21,8 @@ $(VENV)/installed: requirements.lock
 build: $(VENV)/installed  ## raw files to published warehouse: make build [STUDY=name] [V=-v]
 	@SKILLHOUSE_PARENT=$$PPID exec $(RUN) $(V) build --study $(STUDY)
 
-sensitivity: $(VENV)/installed  ## what each open choice does to the gain: make sensitivity [STUDY=name] [ONLY=a,b]
-	@exec $(RUN) $(V) sensitivity --study $(STUDY) --only "$(ONLY)"
+sensitivity: $(VENV)/installed  ## what each open choice does to the gain: make sensitivity [STUDY=name] [ONLY=a,b] [ATTRIBUTION=1]
+	@SKILLHOUSE_PARENT=$$PPID exec $(RUN) $(V) sensitivity --study $(STUDY) --only "$(ONLY)" $(if $(ATTRIBUTION),--attribution)
 
 test: $(VENV)/installed lint  ## lint and every test
 	@exec $(VENV)/bin/python -m pytest

@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     command.add_argument("--study", default="twin")
     command.add_argument("--only", default="", help="switches to run, comma-separated; default all")
+    command.add_argument("--attribution", action="store_true", help="rank the factors in each run")
     command.add_argument("--workers", type=int, default=cores, help="processor cores to use")
     command.add_argument("--memory", default="3GiB", help="memory limit of each run's database")
     command = commands.add_parser("check", help="validate a study, list its files")
@@ -84,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
             result = sensitivity(
                 options.study,
                 only=[name for name in options.only.split(",") if name],
+                attribution=options.attribution,
                 workers=options.workers,
                 memory=options.memory,
                 verbose=options.verbose,

@@ -36,6 +36,7 @@ import duckdb
 import polars as pl
 from scipy.stats import kendalltau
 
+from analysis.random_forest import forest_importance
 from analysis.skill import skill_gain
 from ingest.lake import Lake
 from ingest.progress import Progress
@@ -77,9 +78,19 @@ COLUMNS: dict[str, Any] = {
     "mean_change": pl.Float64,
     "share_significant_block": pl.Float64,
     "kendall_tau_with_base": pl.Float64,
+    "kendall_tau_of_factors": pl.Float64,
+    "top_three_factors": pl.String,
 }
 _FROZEN_K = 273.15
 _ROLES = ("insitu", "baseline", "candidate")
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one run gave: gains of the cells with a result, and, where asked for, their factors."""
+
+    gains: pl.DataFrame | None
+    factors: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,6 +217,7 @@ def sensitivity(
     name: str,
     *,
     only: Sequence[str] = (),
+    attribution: bool = False,
     workers: int,
     memory: str,
     verbose: bool = False,
@@ -220,6 +232,7 @@ def sensitivity(
     Args:
         name: study by name or path.
         only: names of switches; none means all.
+        attribution: also rank the control factors by the forest's importance for delta_r.
         workers: processor cores to use.
         memory: memory limit of each run's database, as `3GiB`; as many run at once as cores and the
             free memory allow.
@@ -245,13 +258,14 @@ def sensitivity(
         shutil.rmtree(folder / "sensitivity", ignore_errors=True)
         say(f"{len(runs)} runs of the models up to fct_skill_gain, {processes} at a time")
         progress = Progress("sensitivity", len(runs), "runs", say=say)
-        gains: dict[Switch, pl.DataFrame | None] = {}
+        outcomes: dict[Switch, Outcome] = {}
 
         def take(switch: Switch, built: Path) -> None:
-            gains[switch] = _gains(built)
+            factors = _factors(built) if attribution else None
+            outcomes[switch] = Outcome(_gains(built), factors)
             if switch.name == BASE:
                 for derived in (s for s in runs if s.study is None):
-                    gains[derived] = _from_base(derived, study, built, lake)
+                    outcomes[derived] = Outcome(_from_base(derived, study, built, lake), factors)
                     progress.advance()
             progress.advance()
 
@@ -267,12 +281,18 @@ def sensitivity(
             lake=lake,
             processes=processes,
             environment=environment,
+            models=["+fct_skill_gain", *(["+fct_control_factor"] if attribution else [])],
             take=take,
             say=say if verbose else _silent,
         )
         progress.close()
-        base = gains[runs[0]]
-        rows = [row for run in runs for row in compare_with_base(run, gains[run], base)]
+        base = outcomes[runs[0]]
+        rankings = {run: _ranking(outcomes[run], study, workers) for run in runs}
+        rows = [
+            row | _compare_rankings(rankings[run], rankings[runs[0]], row["layer"])
+            for run in runs
+            for row in compare_with_base(run, outcomes[run].gains, base.gains)
+        ]
         result = pl.DataFrame(rows, schema=COLUMNS, orient="row")
         path = results_path(study)
         if path.exists() and pl.read_parquet_metadata(path).get("made_for") == made:
@@ -311,6 +331,7 @@ def _run(
     lake: Path,
     processes: int,
     environment: dict[str, str],
+    models: list[str],
     take: Callable[[Switch, Path], None],
     say: Callable[[str], None],
 ) -> None:
@@ -321,7 +342,7 @@ def _run(
         while waiting or running:
             while waiting and len(running) < processes:
                 switch = waiting.pop(0)
-                running[switch] = _start(switch, folder / switch.folder, lake, environment)
+                running[switch] = _start(switch, folder / switch.folder, lake, environment, models)
             time.sleep(0.1)
             for switch in [s for s, process in running.items() if process.poll() is not None]:
                 process = running.pop(switch)
@@ -342,10 +363,10 @@ def _run(
             process.wait()
 
 
-def _start(switch: Switch, built: Path, lake: Path, environment: dict[str, str]):
+def _start(switch: Switch, built: Path, lake: Path, environment: dict[str, str], models: list[str]):
     built.mkdir(parents=True)
     command = [sys.executable, "-m", "dbt.cli.main", "--no-use-colors", "run"]
-    command += ["--select", "+fct_skill_gain", "--threads", "1"]
+    command += ["--select", *models, "--threads", "1"]
     command += ["--project-dir", str(PROJECT_ROOT), "--profiles-dir", str(PROJECT_ROOT)]
     command += ["--log-path", str(built / "logs"), "--target-path", str(built / "target")]
     command += ["--vars", json.dumps(dbt_vars(switch.study, lake))]
@@ -419,6 +440,57 @@ def frozen_days(study: Study, lake: Path) -> pl.DataFrame | None:
         .select("grid_row", "grid_col", pl.col("observed_at").alias("obs_date"))
         .collect()
     )
+
+
+def _factors(built: Path) -> pl.DataFrame:
+    """The control factors of one run, with the cells' places."""
+    with duckdb.connect(str(built / "warehouse.duckdb"), read_only=True) as connection:
+        connection.execute(f"attach '{built / 'scratch.duckdb'}' as scratch (read_only)")
+        return connection.execute(
+            "from fct_control_factor join (select gridcell_id, grid_row, grid_col"
+            " from scratch.int_gridcell) using (gridcell_id)"
+        ).pl()
+
+
+def _ranking(outcome: Outcome, study: Study, workers: int) -> pl.DataFrame | None:
+    """Rank of each factor by the forest's importance for delta_r, per layer; None if not asked."""
+    if outcome.gains is None or outcome.factors is None:
+        return None
+    rules = study.rules
+    cells = outcome.gains.join(outcome.factors, on="gridcell_id").with_columns(
+        pl.lit(BASE).alias("variant"),
+        pl.lit("delta_r").alias("target"),
+        pl.col("delta_r").alias("value"),
+    )
+    places = {"gridcell_id", "grid_row", "grid_col"}
+    importance, _ = forest_importance(
+        cells,
+        features=[name for name in outcome.factors.columns if name not in places],
+        runs=rules.forest_runs,
+        trees=rules.forest_trees,
+        max_features=rules.forest_max_features,
+        min_samples_leaf=rules.forest_min_leaf,
+        seed=study.seed,
+        workers=workers,
+    )
+    return importance.drop_nulls("importance_rank").sort("layer", "factor")
+
+
+def _compare_rankings(
+    ranking: pl.DataFrame | None, base: pl.DataFrame | None, layer: str
+) -> dict[str, Any]:
+    """Kendall's tau of the factors' ranking with that of the base, and the three on top."""
+    if ranking is None or base is None:
+        return {}
+    here = ranking.filter(pl.col("layer") == layer)
+    both = here.join(base, on=["layer", "factor"], suffix="_base")
+    if both.height < 2:
+        return {}
+    tau = float(kendalltau(both["importance_rank"], both["importance_rank_base"]).statistic)
+    return {
+        "kendall_tau_of_factors": None if math.isnan(tau) else tau,
+        "top_three_factors": ", ".join(here.sort("importance_rank")["factor"].head(3)),
+    }
 
 
 def compare_with_base(

@@ -16,6 +16,8 @@
     'mean_change': 'double',
     'share_significant_block': 'double',
     'kendall_tau_with_base': 'double',
+    'kendall_tau_of_factors': 'double',
+    'top_three_factors': 'varchar',
 } %}
 select
     {%- for column, type in columns.items() %}

@@ -176,6 +176,8 @@ def test_comparison_by_hand():
         "mean_change": pytest.approx((0.2 - 0.1 + 0.1) / 3),
         "share_significant_block": 0.5,
         "kendall_tau_with_base": pytest.approx(1 / 3),
+        "kendall_tau_of_factors": None,
+        "top_three_factors": None,
     }
     assert (rzsm["layer"], rzsm["status"], rzsm["n_cells"]) == ("rzsm", "no_cells", 0)
     assert all(rzsm[name] is None for name in ("share_improved", "mean_delta_r", "mean_change"))
@@ -336,9 +338,49 @@ def test_a_failed_run_is_named_and_takes_the_others_down(tmp_path, monkeypatch):
             lake=tmp_path,
             processes=2,
             environment={},
+            models=["+fct_skill_gain"],
             take=lambda *_: pytest.fail("nothing finished"),
             say=lambda *_: None,
         )
     assert started.keys() == {"21", "61"}
     assert started["21"].returncode == -9
     assert (tmp_path / "clim_window-61").exists()
+
+
+def test_factors_are_ranked_by_their_importance_for_the_gain():
+    rng = np.random.default_rng(2)
+    n = 60
+    factors = pl.DataFrame(
+        {
+            "gridcell_id": [f"c{i:02d}" for i in range(n)],
+            "grid_row": range(n),
+            "grid_col": range(n),
+            "rain": rng.normal(size=n),
+            "clay": rng.normal(size=n),
+            "lai": rng.normal(size=n),
+        }
+    )
+    study = load_study("twin")
+    rules = study.rules.model_copy(update={"forest_runs": 3, "forest_trees": 10})
+    study = study.model_copy(update={"rules": rules})
+
+    def ranking(*weights: float) -> pl.DataFrame:
+        value = sum(w * factors[f] for w, f in zip(weights, ("rain", "clay", "lai"), strict=True))
+        gains = factors.select("gridcell_id").with_columns(
+            pl.lit("ssm").alias("layer"),
+            value.alias("delta_r"),
+            pl.lit(False).alias("is_significant_block"),
+        )
+        return module._ranking(module.Outcome(gains, factors), study, 1)
+
+    base, other = ranking(4, 2, 1), ranking(1, 2, 4)
+    assert module._compare_rankings(base, base, "ssm") == {
+        "kendall_tau_of_factors": pytest.approx(1),
+        "top_three_factors": "rain, clay, lai",
+    }
+    turned = module._compare_rankings(other, base, "ssm")
+    assert turned["kendall_tau_of_factors"] == pytest.approx(-1)
+    assert turned["top_three_factors"] == "lai, clay, rain"
+    assert module._compare_rankings(other, base, "rzsm") == {}
+    assert module._compare_rankings(None, base, "ssm") == {}
+    assert module._ranking(module.Outcome(None, factors), study, 1) is None
