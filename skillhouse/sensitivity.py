@@ -296,8 +296,12 @@ def sensitivity(
         result = pl.DataFrame(rows, schema=COLUMNS, orient="row")
         path = results_path(study)
         if path.exists() and pl.read_parquet_metadata(path).get("made_for") == made:
-            kept = pl.read_parquet(path).join(result, on=["switch", "value", "layer"], how="anti")
-            result = pl.concat([result, kept])
+            keys = ["switch", "value", "layer"]
+            earlier = pl.read_parquet(path)
+            ranked = ["kendall_tau_of_factors", "top_three_factors"]
+            if not attribution:  # what an earlier run ranked is still current
+                result = result.update(earlier.select(*keys, *ranked), on=keys)
+            result = pl.concat([result, earlier.join(result, on=keys, how="anti")])
         result = result.sort("switch", "value", "layer")
         temporary = path.with_name(".tmp-sensitivity.parquet")
         result.write_parquet(temporary, metadata={"made_for": made})
