@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
         lines = compare(options.a, options.b)
         print("\n".join(lines) or "no public value differs")
         return 1 if lines else 0
-    except (BadInput, BuildFailed, FileNotFoundError) as error:
+    except (BadInput, BuildFailed, OSError) as error:
         if options.verbose:
             raise
         print(f"error: {error}", file=sys.stderr)

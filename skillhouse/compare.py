@@ -6,6 +6,8 @@ from pathlib import Path
 
 import duckdb
 
+from ingest.reader import BadInput
+
 _TIMES = {"meta_build": {"started_at", "finished_at"}, "meta_input_file": {"modified_at"}}
 
 
@@ -14,12 +16,9 @@ def compare(a: Path, b: Path) -> list[str]:
 
     Floating-point columns are compared bit by bit (two NaN are equal); build times are left out.
     """
-    for path in (a, b):
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such warehouse; build it or check A= and B=")
     with duckdb.connect() as connection:
-        connection.execute(f"attach '{a}' as a (read_only)")
-        connection.execute(f"attach '{b}' as b (read_only)")
+        for side, path in (("a", a), ("b", b)):
+            _attach(connection, side, path)
         tables = {side: _columns(connection, side) for side in "ab"}
         keys: dict[str, list[str]] = {}
         for table, column in connection.execute(
@@ -33,6 +32,29 @@ def compare(a: Path, b: Path) -> list[str]:
         for table in sorted(tables["a"].keys() & tables["b"].keys()):
             lines += _compare_table(connection, table, tables["a"][table], tables["b"][table], keys)
     return lines
+
+
+def _attach(connection, side: str, path: Path) -> None:
+    """Attach one warehouse read-only.
+
+    Raises:
+        BadInput: there is none at the path.
+    """
+    key, remedy = (
+        f"{side.upper()}=",
+        "give the path of a warehouse.duckdb that make build published",
+    )
+    if not path.exists():
+        raise BadInput("no such warehouse", file=path, key=key, remedy=remedy)
+    try:
+        quoted = str(path).replace("'", "''")
+        connection.execute(f"attach '{quoted}' as {side} (read_only)")
+        connection.execute(f"select 1 from {side}.meta_column limit 0")
+    except duckdb.Error as error:
+        first = str(error).splitlines()[0]
+        raise BadInput(
+            f"not a warehouse ({first})", file=path, key=key, remedy=remedy, reason="no_warehouse"
+        ) from error
 
 
 def _columns(connection, side: str) -> dict[str, dict[str, str]]:

@@ -31,7 +31,16 @@ select
     {%- if benchmark and benchmark[0].days_per_step > 1 %}
     'benchmark_not_daily' as status,
     {%- else %}
-    coalesce(pair.status, 'too_few_pairs') as status,
+    case
+        when pair.status is not null then pair.status
+        when every.gridcell_id not in (
+            select station.gridcell_id
+            from {{ ref('int_station') }} as station
+            inner join {{ ref('int_latent_heat_box') }} using (station_id)
+            where station.status = 'ok'
+        ) then 'no_valid_box'
+        else 'too_few_pairs'
+    end as status,
     {%- endif %}
 from every
 left join {{ ref('int_instrumental_variables') }} as pair using (gridcell_id, method, lag_days)

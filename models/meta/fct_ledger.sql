@@ -24,6 +24,25 @@ reading as (
     group by all
 ),
 
+-- readings that passed their own file, put together over files
+combined as (
+    select
+        'combine_insitu' as stage,
+        'reading' as entity,
+        reason,
+        sum(n) as n,
+    from (
+        select reason, n from {{ ref('int_duplicate_reading') }}
+        union all
+        select 'ok', n
+        from reading
+        where stage = 'read_insitu' and reason = 'ok'
+        union all
+        select 'ok', -n from {{ ref('int_duplicate_reading') }}
+    )
+    group by all
+),
+
 station as (
     select
         'match_station' as stage,
@@ -64,6 +83,7 @@ select
 from (
     select * from input_file
     union all select * from reading
+    union all select * from combined
     union all select * from station
     union all select * from cell
     union all select * from gain

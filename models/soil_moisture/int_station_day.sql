@@ -1,9 +1,12 @@
-{#- surface and root-zone soil moisture of each station and day; the root zone needs every weighted depth -#}
+{#-
+    Surface and root-zone soil moisture of each station and day; the root zone needs every weighted depth. Weights
+    count in hundredths of a millimetre: whole numbers keep the sum exact, so that equal layers give the plain mean.
+-#}
 with need as (
     select
         station_id,
         count(*) as n_depths,
-        sum(rzsm_weight_m order by depth_m) as total_weight_m,
+        sum(round(rzsm_weight_m * 1e5)) as total_weight,
     from {{ ref('int_station_layer') }}
     where rzsm_weight_m > 0
     group by all
@@ -35,8 +38,8 @@ select
     max(sm_m3m3) filter (where is_surface) as ssm_m3m3,
     (case
         when count(sm_m3m3) filter (where rzsm_weight_m > 0) = any_value(need.n_depths)
-            then sum(rzsm_weight_m * sm_m3m3::double order by by_depth.depth_m)
-                filter (where rzsm_weight_m > 0) / any_value(need.total_weight_m)
+            then sum(round(rzsm_weight_m * 1e5) * sm_m3m3::double order by by_depth.depth_m)
+                filter (where rzsm_weight_m > 0) / any_value(need.total_weight)
     end)::float as rzsm_m3m3,
 from by_depth
 left join need using (station_id)

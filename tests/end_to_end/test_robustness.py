@@ -78,6 +78,44 @@ def test_broken_line_refuses_the_file(home):
     assert "refused: 1 files of insitu" in done.stdout
 
 
+def test_readings_in_two_files_are_counted(home):
+    """24 equal and 24 unequal hours of one station in a second file: once, and not at all."""
+    folder = home.data / "raw" / "stations"
+    lines = (folder / "soil_moisture_201702.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    values = [names.index(n) for n in names if n.startswith("VWC")]
+    flags = [names.index(n) for n in names if n.startswith("Q_")]
+    good = [
+        row
+        for row in (line.split(",") for line in lines[1:])
+        if all(row[i] == "0" for i in flags) and all(0 < float(row[i]) < 60 for i in values)
+    ]
+    station = good[0][0]
+    good = [row for row in good if row[0] == station]
+    times = [tuple(row[1:5]) for row in good]
+    chosen = [row for row, t in zip(good, times, strict=True) if times.count(t) == 1][:48]
+    for row in chosen[24:]:
+        for i in values:
+            row[i] = "33.33"
+    (folder / "soil_moisture_201702b.csv").write_text(
+        "\n".join([lines[0], *(",".join(row) for row in chosen)]) + "\n"
+    )
+    done = home.build()
+    assert done.returncode == 0, done.stdout + done.stderr
+    counted = dict(home.ask("select reason, n from fct_ledger where stage = 'combine_insitu'"))
+    assert counted["duplicate_identical"] == 24 * len(values)
+    assert counted["duplicate_conflict"] == 24 * 2 * len(values)
+
+
+def test_unusable_state_folder_is_one_clear_message(home):
+    command = home.command("build", "--study", str(home.study_file))
+    done = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, text=True,
+        env=home.environment | {"SKILLHOUSE_STATE": str(home.study_file)},
+    )  # fmt: skip
+    assert done.returncode == 2 and "mini.yml" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_unknown_column_names_file_key_and_remedy(home):
     before = published(home)
     for path in (home.data / "raw" / "stations").glob("soil_moisture_*.csv"):

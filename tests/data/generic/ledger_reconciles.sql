@@ -4,6 +4,12 @@ with flow as (
     select 'files' as what, (select sum(n) from {{ model }} where entity = 'file') as counted,
         (select count(*) from {{ ref('meta_input_file') }}) as expected
     union all
+    select 'readings', (select sum(n) from {{ model }} where stage = 'combine_insitu'),
+        (
+            select sum(n) from {{ model }}
+            where stage = 'read_insitu' and entity = 'reading' and reason = 'ok'
+        )
+    union all
     select 'stations', (select sum(n) from {{ model }} where entity = 'station'),
         (select count(distinct station_id) from {{ ref('stg_station') }})
     union all
