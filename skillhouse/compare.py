@@ -52,9 +52,7 @@ def _attach(connection, side: str, path: Path) -> None:
         connection.execute(f"select 1 from {side}.meta_column limit 0")
     except duckdb.Error as error:
         first = str(error).splitlines()[0]
-        raise BadInput(
-            f"not a warehouse ({first})", file=path, key=key, remedy=remedy, reason="no_warehouse"
-        ) from error
+        raise BadInput(f"not a warehouse ({first})", file=path, key=key, remedy=remedy) from error
 
 
 def _columns(connection, side: str) -> dict[str, dict[str, str]]:
