@@ -370,11 +370,6 @@ def skill_gain(
             whole[f"n_undefined_{scheme}"][g] = np.isnan(delta).sum()
 
     for_each_group(measure, len(groups))
-    layer = np.array(layers, dtype=object)
-    for scheme in ("iid", "block"):
-        for name in set(layers):
-            of_layer = layer == name
-            number[f"q_{scheme}"][of_layer] = q_values(number[f"p_{scheme}"][of_layer])
     result = groups.keys.select("gridcell_id", "layer").with_columns(
         *(pl.Series(name, values).fill_nan(None) for name, values in number.items()),
         *(pl.Series(name, values) for name, values in whole.items()),
@@ -394,4 +389,24 @@ def skill_gain(
         )
         .cast(SKILL_GAIN_OUTPUT)
         .select(list(SKILL_GAIN_OUTPUT))
+        .pipe(with_q_values)
+    )
+
+
+def with_q_values(gain: pl.DataFrame) -> pl.DataFrame:
+    """Skill gains with q values over the tested cells of each layer, whatever q they had before.
+
+    Needed where `skill_gain` was called on some cells at a time: a q value depends on all of them.
+
+    Args:
+        gain: any number of results of `skill_gain`, one below the other.
+    """
+    return gain.with_columns(
+        pl.col(f"p_{scheme}")
+        .fill_null(np.nan)
+        .map_batches(lambda p: pl.Series(q_values(p.to_numpy())), return_dtype=pl.Float64)
+        .over("layer")
+        .fill_nan(None)
+        .alias(f"q_{scheme}")
+        for scheme in ("iid", "block")
     )

@@ -126,6 +126,10 @@ class Lake:
             _write_parquet(folder / table / "_schema.parquet", _with_source(schema).empty_table())
         fingerprint = _fingerprint(reader)
         old = self.manifest(reader.source).filter(pl.col("fingerprint") == fingerprint)
+        damaged = _damaged_partitions(folder, reader, old)
+        if damaged:
+            self.say(f"  {len(damaged)} partitions of {reader.source} are damaged: read again")
+        old = old.filter(~pl.col("partition").is_in(damaged) | (pl.col("digest") == ""))
         rows = {r["source_file"]: r for r in old.iter_rows(named=True)}
         files = reader.find()
         tasks = _plan(reader, folder, files, rows, fingerprint)
@@ -228,6 +232,21 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _damaged_partitions(folder: Path, reader: Reader, manifest: pl.DataFrame) -> list[str]:
+    """Partitions whose files do not hold the rows that the manifest counts (removed or cut by someone)."""
+    damaged = []
+    counted = manifest.filter(pl.col("digest") != "").group_by("partition", "digest")
+    for partition, digest, n_rows in counted.agg(pl.col("n_rows").sum()).sort("partition").rows():
+        paths = [folder / table / f"{partition}-{digest}.parquet" for table in reader.tables]
+        try:
+            found = sum(pq.read_metadata(path).num_rows for path in paths if path.exists())
+        except (pa.ArrowException, OSError):
+            found = -1
+        if found != n_rows:
+            damaged.append(partition)
+    return damaged
 
 
 def _plan(reader, folder, files, rows, fingerprint) -> list[_Task]:

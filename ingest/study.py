@@ -277,8 +277,8 @@ class Study(_Strict):
                     "products: exactly one has role baseline and one candidate,"
                     f" found {', '.join(named) or 'none'} for {role}"
                 )
-        if (self.twin is not None) != self.synthetic:
-            raise ValueError("synthetic: true goes with the key twin, and only with it")
+        if self.twin is not None and not self.synthetic:
+            raise ValueError("a study with the key twin is synthetic: say synthetic: true")
         names = [*self.products, *self.references]
         taken = {"insitu", "tb_innovation", "land_constants", "land_cover"}
         if repeated := {n for n in names if names.count(n) > 1 or n in taken}:

@@ -20,7 +20,8 @@ from ingest.twin import generate
 from skillhouse.dbt_run import dbt_build
 from skillhouse.dbt_vars import dbt_vars
 from skillhouse.lock import build_lock
-from skillhouse.publish import publish, stamp, verify, warehouse_path
+from skillhouse.provenance import build_id
+from skillhouse.publish import is_published, publish, stamp, verify, warehouse_path
 from skillhouse.sensitivity import current_results
 
 
@@ -30,11 +31,15 @@ def build(
     workers: int,
     threads: int,
     memory: str,
+    fresh: bool = False,
     unit_tests: bool = False,
     verbose: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Build and publish the warehouse of a study; returns its path.
+
+    Results whose settings, raw files, code and packages are the same as before are reused: the
+    whole warehouse, or else single forests. `fresh` computes everything again from the lake.
 
     Raises:
         BadInput: the study or its raw files cannot be used.
@@ -60,12 +65,19 @@ def build(
                     f"  {done.source}: {done.n_read:,} files read, {done.n_kept:,} unchanged{refused};"
                     f" {done.n_rows:,} rows ({done.seconds:.0f} s)"
                 )
+        sensitivity = current_results(study, say)
+        identity = build_id(study, sensitivity)
+        if is_published(study, identity) and not (fresh or unit_tests):
+            say("[3/4] [4/4] nothing to do: settings, raw files, code and packages are unchanged")
+            say(summary(warehouse_path(study), time.monotonic() - clock, is_new=False))
+            return warehouse_path(study)
         say("[3/4] models, statistics and tests")
         _clear(folder)
+        if fresh:
+            shutil.rmtree(study.folder / "reuse", ignore_errors=True)
         dbt_build(
             build=folder,
-            variables=dbt_vars(study, study.folder / "lake")
-            | {"sensitivity": current_results(study, say)},
+            variables=dbt_vars(study, study.folder / "lake") | {"sensitivity": sensitivity},
             threads=threads,
             memory=memory,
             unit_tests=unit_tests,
@@ -73,12 +85,11 @@ def build(
             say=say,
         )
         say("[4/4] verify and publish")
-        rows = verify(folder)
+        verify(folder)
         keep_results(folder, study.folder / "reuse")
-        stamp(folder, study, started)
-        target = warehouse_path(study)
-        publish(folder, target)
-    say(summary(target, sum(rows.values()), time.monotonic() - clock))
+        stamp(folder, study, identity, started)
+        target = publish(folder, study, identity)
+    say(summary(target, time.monotonic() - clock))
     return target
 
 
@@ -139,7 +150,7 @@ def keep_results(build: Path, reuse: Path) -> None:
     os.replace(temporary, reuse / "forest.parquet")
 
 
-def summary(warehouse: Path, n_rows: int, seconds: float) -> str:
+def summary(warehouse: Path, seconds: float, *, is_new: bool = True) -> str:
     """What a build ended with: the headline numbers, warnings, and where to look next."""
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         study, synthetic = connection.execute(
@@ -174,6 +185,9 @@ def summary(warehouse: Path, n_rows: int, seconds: float) -> str:
             "select source, reason, count(*) from meta_input_file where status = 'refused'"
             " group by all order by all"
         ).fetchall()
+        n_rows = connection.execute(
+            "select sum(estimated_size) from duckdb_tables() where not internal"
+        ).fetchone()[0]
     lines = [""]
     if synthetic:
         lines.append(
@@ -209,8 +223,11 @@ def summary(warehouse: Path, n_rows: int, seconds: float) -> str:
     lines += [f"left out: {n} {entity}s, {reason}" for entity, reason, n in left_out]
     lines += [f"refused: {n} files of {source}, {reason}" for source, reason, n in refused]
     lines.append(
-        f"Published {_shown(warehouse)}: {n_rows:,} rows, {warehouse.stat().st_size / 1e6:.0f} MB,"
-        f" after {seconds:.0f} s. Next: make sql STUDY={study}"
+        f"{'Published' if is_new else 'Unchanged:'} {_shown(warehouse)}: {n_rows:,} rows,"
+        f" {warehouse.stat().st_size / 1e6:.0f} MB, after {seconds:.0f} s."
+    )
+    lines.append(
+        f"Next: make report STUDY={study}, make sql STUDY={study}, make export STUDY={study}"
     )
     return "\n".join(lines)
 

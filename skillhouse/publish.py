@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import os
 import platform
@@ -16,13 +15,14 @@ import polars as pl
 from ingest.reader import STATE_ROOT
 from ingest.study import Study
 from skillhouse.dbt_run import BuildFailed
-from skillhouse.version import code_hash, git_commit, package_versions
+from skillhouse.provenance import code_hash, git_commit, input_hash, package_versions
 
 META_BUILD_COLUMNS = {
-    "build_id": "text: hash of study, inputs and code; equal ids mean equal values",
+    "build_id": "text: hash of study, inputs, code, packages and sensitivity results; equal ids mean equal values",
     "study": "key of the study",
     "study_hash": "SHA-256 of the study's settings",
-    "input_hash": "SHA-256 over every raw file's path and content hash (or size and time where not hashed)",
+    "input_hash": "SHA-256 over every raw file's path, content hash and status"
+    " (or size and time where not hashed)",
     "code_hash": "SHA-256 of models, macros, readers and statistics, 16 digits",
     "git_commit": "commit of the checkout, + when files differed from it",
     "is_synthetic": "true when the numbers come from the synthetic twin and say nothing of the real world",
@@ -80,16 +80,13 @@ def _public_models(build: Path) -> dict[str, dict[str, Any]]:
     return {n["name"]: n for n in models if n["database"] != "scratch"}
 
 
-def stamp(build: Path, study: Study, started: dt.datetime) -> None:
+def stamp(build: Path, study: Study, identity: str, started: dt.datetime) -> None:
     """Write `meta_build` (what made this file) and `meta_column` (the data dictionary)."""
-    inputs = _input_hash(build)
     row = {
-        "build_id": hashlib.sha256(f"{study.hash}|{inputs}|{code_hash()}".encode()).hexdigest()[
-            :16
-        ],
+        "build_id": identity,
         "study": study.study,
         "study_hash": study.hash,
-        "input_hash": inputs,
+        "input_hash": input_hash(study),
         "code_hash": code_hash(),
         "git_commit": git_commit(),
         "is_synthetic": study.synthetic,
@@ -115,15 +112,6 @@ def stamp(build: Path, study: Study, started: dt.datetime) -> None:
             connection.execute(
                 f"""comment on column meta_build.{column} is '{text.replace("'", "''")}'"""
             )
-
-
-def _input_hash(build: Path) -> str:
-    with duckdb.connect(str(build / "warehouse.duckdb"), read_only=True) as connection:
-        rows = connection.execute(
-            "select source, source_file, coalesce(sha256, size_bytes || ' ' || modified_at), status"
-            " from meta_input_file order by all"
-        ).fetchall()
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def _data_dictionary(build: Path) -> pl.DataFrame:
@@ -155,7 +143,31 @@ def _data_dictionary(build: Path) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def publish(build: Path, target: Path) -> None:
+def publish(build: Path, study: Study, identity: str) -> Path:
     """Replace the published warehouse in one rename; readers keep the one they opened."""
+    target = warehouse_path(study)
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(build / "warehouse.duckdb", target)
+    note = _note(study)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    temporary = note.with_name(f".tmp-{note.name}")
+    temporary.write_text(json.dumps(_as_published(target, identity)))
+    os.replace(temporary, note)
+    return target
+
+
+def is_published(study: Study, identity: str) -> bool:
+    """Whether the published file is the one that a build of this identity made, untouched since."""
+    target, note = warehouse_path(study), _note(study)
+    if not (target.exists() and note.exists()):
+        return False
+    return json.loads(note.read_text()) == _as_published(target, identity)
+
+
+def _note(study: Study) -> Path:
+    return study.folder / "reuse" / "published.json"
+
+
+def _as_published(target: Path, identity: str) -> dict[str, Any]:
+    stat = target.stat()
+    return {"build_id": identity, "size_bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}

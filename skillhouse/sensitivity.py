@@ -47,7 +47,7 @@ from ingest.twin import generate
 from skillhouse.dbt_run import BuildFailed
 from skillhouse.dbt_vars import dbt_vars
 from skillhouse.lock import build_lock, end_with_parent
-from skillhouse.version import code_hash
+from skillhouse.provenance import code_hash, input_hash
 
 BASE = "base"
 LAYERS = ("ssm", "rzsm")
@@ -181,18 +181,7 @@ def results_path(study: Study) -> Path:
 
 def made_for(study: Study) -> str:
     """Hash of all that a result depends on: the study's settings, the lake's inputs, the code."""
-    inputs = []
-    with Lake(study.folder / "lake") as lake:
-        for source in study.sources():
-            files = lake.manifest(source).select(
-                "source_file",
-                pl.coalesce("sha256", pl.format("{} {}", "size_bytes", "modified_ns")),
-                "digest",
-                "fingerprint",
-                "status",
-            )
-            inputs.append([source, sorted(files.rows(), key=str)])
-    text = json.dumps([study.hash, code_hash(), inputs])
+    text = json.dumps([study.hash, code_hash(), input_hash(study)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -195,7 +195,9 @@ class _HwsdReader(Reader):
         if table is not None and table.is_file():
             stat = table.stat()
             stamp = [stat.st_size, stat.st_mtime_ns]
-        return super().fingerprint() | {"table": stamp}
+        found = super().fingerprint() | {"table": stamp}
+        del found["settings"]["table"]  # a path: the same table elsewhere changes nothing
+        return found
 
     def find(self) -> list[RawFile]:
         """The raster and the table; other files of a folder are not recognised."""

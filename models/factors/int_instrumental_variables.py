@@ -8,13 +8,13 @@ from analysis.instrumental_variables import (
     double_instrumental_variable,
     single_instrumental_variable,
 )
+from skillhouse.by_cell import by_cell
 
 
 def model(dbt, session):
     dbt.config(materialized="table")
     study = json.loads(dbt.config.get("study"))
     rules = study["rules"]
-    frame = dbt.ref("int_instrumental_variables_input").pl()
     block_days = rules["block_days"]
     options = {
         "min_pairs": rules["min_pairs"],
@@ -23,9 +23,16 @@ def model(dbt, session):
         "level": rules["level"],
         "seed": study["seed"],
     }
-    return pl.concat(
-        [
-            *(double_instrumental_variable(frame, lag_days=lag, **options) for lag in (1, 2, 3)),
-            single_instrumental_variable(frame, lag_days=rules["ivd_lag_days"], **options),
-        ]
-    )
+
+    def instruments(cells):
+        return pl.concat(
+            [
+                *(
+                    double_instrumental_variable(cells, lag_days=lag, **options)
+                    for lag in (1, 2, 3)
+                ),
+                single_instrumental_variable(cells, lag_days=rules["ivd_lag_days"], **options),
+            ]
+        )
+
+    return by_cell(dbt.ref("int_instrumental_variables_input"), instruments)

@@ -2,18 +2,23 @@
 
 import json
 
-from analysis.skill import skill_gain
+from analysis.skill import skill_gain, with_q_values
+from skillhouse.by_cell import by_cell
 
 
 def model(dbt, session):
     dbt.config(materialized="table")
     study = json.loads(dbt.config.get("study"))
     rules = study["rules"]
-    return skill_gain(
-        dbt.ref("int_skill_input").pl(),
-        min_pairs=rules["min_pairs"],
-        members=rules["members"],
-        block_days=rules["block_days"],
-        level=rules["level"],
-        seed=study["seed"],
-    )
+
+    def gain(cells):
+        return skill_gain(
+            cells,
+            min_pairs=rules["min_pairs"],
+            members=rules["members"],
+            block_days=rules["block_days"],
+            level=rules["level"],
+            seed=study["seed"],
+        )
+
+    return with_q_values(by_cell(dbt.ref("int_skill_input"), gain))

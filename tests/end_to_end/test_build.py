@@ -30,13 +30,44 @@ def test_second_build_reads_nothing_and_gives_the_same_values(built, home):
         assert f"{source}: 0 files read" in done.stdout
     same = home.run("diff", str(built.warehouse), str(home.warehouse))
     assert same.returncode == 0, same.stdout
+    assert "nothing to do" in done.stdout and "Unchanged" in done.stdout
+    assert built.ask("from meta_build") == home.ask("from meta_build")
+
+
+def test_reuse_never_differs_from_computing_again(built, home):
+    """A change and its undoing reuse the forests, `--fresh` reuses nothing: the same values."""
+    home.edit(lambda study: study["rules"].update(clim_window=21))
+    changed = home.build()
+    assert changed.returncode == 0 and "nothing to do" not in changed.stdout
+    assert home.ask("select build_id from meta_build") != built.ask(
+        "select build_id from meta_build"
+    )
+    home.edit(lambda study: study["rules"].pop("clim_window"))
+    reused = home.build()
+    assert reused.returncode == 0 and "nothing to do" not in reused.stdout
+    values = home.copy(home.path / "reused")
+    fresh = home.build("--fresh")
+    assert fresh.returncode == 0 and "nothing to do" not in fresh.stdout
+    for other in (built, values):
+        same = home.run("diff", str(other.warehouse), str(home.warehouse))
+        assert same.returncode == 0, same.stdout
     assert built.ask("select build_id from meta_build") == home.ask(
         "select build_id from meta_build"
     )
 
 
+def test_a_warehouse_someone_wrote_to_is_built_again(built, home):
+    with duckdb.connect(str(home.warehouse)) as connection:
+        connection.execute("update fct_skill_gain set delta_r = 0")
+    done = home.build()
+    assert done.returncode == 0 and "nothing to do" not in done.stdout
+    same = home.run("diff", str(built.warehouse), str(home.warehouse))
+    assert same.returncode == 0, same.stdout
+
+
 def test_threads_do_not_change_a_value(built, home):
-    assert home.build("--threads", "1", "--workers", "1").returncode == 0
+    done = home.build("--fresh", "--threads", "1", "--workers", "1")
+    assert done.returncode == 0, done.stderr
     same = home.run("diff", str(built.warehouse), str(home.warehouse))
     assert same.returncode == 0, same.stdout
 

@@ -214,7 +214,7 @@ def test_china_without_data_lists_every_missing_source(home):
 
 
 def test_a_second_build_is_refused_while_one_runs(home):
-    command = home.command("build", "--study", str(home.study_file))
+    command = home.command("build", "--fresh", "--study", str(home.study_file))
     first = subprocess.Popen(
         command, cwd=PROJECT_ROOT, env=home.environment, stdout=subprocess.DEVNULL
     )
@@ -259,7 +259,7 @@ def test_kill_at_any_moment_then_build(built, tmp_path):
 def test_killing_make_leaves_no_build_behind(home):
     """kill -9 of make alone: the build it started ends too, even when still starting up."""
     script = (
-        f"SKILLHOUSE_PARENT=$PPID exec {' '.join(home.command('build', '--study'))}"
+        f"SKILLHOUSE_PARENT=$PPID exec {' '.join(home.command('build', '--fresh', '--study'))}"
         f" {home.study_file}"
     )
     for wait in (0.05, 3):

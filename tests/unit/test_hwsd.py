@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -286,6 +287,11 @@ class TestTable:
         assert before == reader(folder).fingerprint()
         (folder / "HWSD_DATA.csv").write_text(V1 + "7,11005,1,100,LVh,1,2\n")
         assert reader(folder).fingerprint() != before
+
+    def test_the_same_files_elsewhere_have_the_same_fingerprint(self, world, tmp_path):
+        folder, *_ = world
+        moved = shutil.copytree(folder, tmp_path / "moved")
+        assert reader(moved).fingerprint() == reader(folder).fingerprint()
 
     def test_find_lists_raster_and_table_and_the_table_has_no_rows(self, world):
         folder, *_ = world

@@ -168,6 +168,18 @@ def test_killed_before_the_manifest_was_written(raw, lake):
     assert snapshot(lake) == whole
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1")])
+def test_a_damaged_partition_is_read_again(raw, lake, damage):
+    lake.ingest(reader(raw))
+    before = content(lake)
+    (partition,) = (lake.root / "numbers" / "value").glob("a-*.parquet")
+    damage(partition)
+    NumbersReader.opened.clear()
+    assert lake.ingest(reader(raw)).n_read == 2
+    assert NumbersReader.opened == ["a_1.txt", "a_2.txt"]
+    assert content(lake) == before
+
+
 def test_hash_is_of_the_content(raw, lake):
     lake.ingest(reader(raw))
     for name, digest in lake.manifest("numbers").select("source_file", "sha256").rows():

@@ -242,7 +242,7 @@ def test_results_belong_to_settings_inputs_and_code(study, monkeypatch):
     first = made_for(study)
     write_manifest(study, modified_ns=2)  # touched, same content
     assert made_for(study) == first
-    for change in ({"sha256": "t"}, {"status": "refused"}, {"fingerprint": "g"}, {"digest": "e"}):
+    for change in ({"sha256": "t"}, {"status": "refused"}, {"source_file": "b.h5"}):
         write_manifest(study, **change)
         assert made_for(study) != first
     write_manifest(study, sha256=None)
