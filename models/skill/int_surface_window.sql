@@ -25,15 +25,16 @@ surface_reading as (
     inner join station using (station_id)
     where abs((depth_top_m + depth_bottom_m) / 2 - depth_m) < 1e-3
     {%- else %}
-    {%- for layer in study.insitu.layers %}
-    select gridcell_id, observed_at, sm_{{ loop.index }}_m3m3 as sm_m3m3
+    select
+        gridcell_id,
+        observed_at,
+        case
+            {%- for layer in study.insitu.layers %}
+            when abs(depth_m - {{ (layer.top_m + layer.bottom_m) / 2 }}) < 1e-6 then sm_{{ loop.index }}_m3m3
+            {%- endfor %}
+        end as sm_m3m3,
     from {{ ref('stg_reading') }}
     inner join station using (station_id)
-    where abs(depth_m - {{ (layer.top_m + layer.bottom_m) / 2 }}) < 1e-6
-    {%- if not loop.last %}
-    union all
-    {%- endif %}
-    {%- endfor %}
     {%- endif %}
 )
 {%- for product in study.products if product.samples_per_day >= 2 %},

@@ -16,6 +16,7 @@ with repeated as (
         min({{ column }}) = max({{ column }}) as is_same_{{ loop.index }},
         {%- endfor %}
     from {{ ref('stg_reading') }}
+    semi join {{ ref('int_shared_day') }} using (station_id, obs_date{% if ismn %}, sensor_id{% endif %})
     group by station_id, observed_at{% if ismn %}, sensor_id{% endif %}
     having count(*) > 1
 )

@@ -1,6 +1,7 @@
 {#-
     Daily UTC means of every product at its own support: a grid cell (support_row, support_col of M09), or a
-    latitude/longitude box. FLOAT, null below the product's minimum count, which is kept.
+    latitude/longitude box. FLOAT, null below the product's minimum count, which is kept. Sums of FLOAT values are exact
+    in DOUBLE; those of weighted layers are not, and are taken in the order of time.
 -#}
 {% for product in var('study').products -%}
 select
@@ -12,7 +13,7 @@ select
     count({{ layer }}) as n_obs_{{ layer }},
     case
         when count({{ layer }}) >= {{ product.min_samples }}
-            then avg({{ layer }} order by observed_at)::float
+            then avg({{ layer }}{% if not product.on_grid %} order by observed_at{% endif %})::float
     end as {{ layer }}_m3m3,
     {%- endfor %}
 from (

@@ -6,6 +6,7 @@
 {% set layers = study.insitu.layers %}
 {% set hour_of = 'observed_at - interval 1 microsecond' if study.insitu.time_label == 'hour_ending'
     else 'observed_at' %}
+{% set key = 'station_id, sensor_id, obs_date' if study.insitu.format == 'ismn' else 'station_id, obs_date' %}
 with usable as (
     select *
     from {{ ref('stg_reading') }}
@@ -29,8 +30,18 @@ depth_hour as (
             sensor_id,
             obs_date,
             observed_at,
+            sm_m3m3,
+        from usable
+        anti join {{ ref('int_shared_day') }} using ({{ key }})
+        union all
+        select
+            station_id,
+            sensor_id,
+            obs_date,
+            observed_at,
             case when min(sm_m3m3) = max(sm_m3m3) then min(sm_m3m3) end as sm_m3m3,
         from usable
+        semi join {{ ref('int_shared_day') }} using ({{ key }})
         group by all
     )
     inner join {{ ref('stg_sensor') }} using (station_id, sensor_id)
@@ -54,12 +65,23 @@ unique_reading as (
         observed_at,
         obs_date,
         {%- for layer in layers %}
+        sm_{{ loop.index }}_m3m3,
+        {%- endfor %}
+    from usable
+    anti join {{ ref('int_shared_day') }} using ({{ key }})
+    union all
+    select
+        station_id,
+        observed_at,
+        obs_date,
+        {%- for layer in layers %}
         case
             when min(sm_{{ loop.index }}_m3m3) = max(sm_{{ loop.index }}_m3m3)
                 then min(sm_{{ loop.index }}_m3m3)
         end as sm_{{ loop.index }}_m3m3,
         {%- endfor %}
     from usable
+    semi join {{ ref('int_shared_day') }} using ({{ key }})
     group by all
 ),
 

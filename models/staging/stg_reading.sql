@@ -1,6 +1,7 @@
 {#- hourly readings: one column per layer (station_csv) or one row per sensor (ismn) -#}
 select
     station_id,
+    source_file,
     {% if var('study').insitu.format == 'ismn' -%}
     sensor_id,
     sm_m3m3,
