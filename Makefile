@@ -7,7 +7,8 @@ RUN := $(VENV)/bin/python -m skillhouse
 V ?=
 .DEFAULT_GOAL := help
 
-.PHONY: help build sensitivity test lint check diff sql bench clean distclean
+.PHONY: help build sensitivity test lint check doctor sql report figures export docs diff \
+	bench bench-world bench-check clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -18,8 +19,8 @@ $(VENV)/installed: requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $@
 
-build: $(VENV)/installed  ## raw files to published warehouse: make build [STUDY=name] [V=-v]
-	@SKILLHOUSE_PARENT=$$PPID exec $(RUN) $(V) build --study $(STUDY)
+build: $(VENV)/installed  ## raw files to published warehouse: make build [STUDY=name] [FRESH=1] [V=-v]
+	@SKILLHOUSE_PARENT=$$PPID exec $(RUN) $(V) build --study $(STUDY) $(if $(FRESH),--fresh)
 
 sensitivity: $(VENV)/installed  ## what each open choice does to the gain: make sensitivity [STUDY=name] [ONLY=a,b] [ATTRIBUTION=1]
 	@SKILLHOUSE_PARENT=$$PPID exec $(RUN) $(V) sensitivity --study $(STUDY) --only "$(ONLY)" $(if $(ATTRIBUTION),--attribution)
@@ -34,6 +35,22 @@ lint: $(VENV)/installed  ## ruff and sqlfluff
 
 check: $(VENV)/installed  ## validate a study and list its files: make check STUDY=name
 	@exec $(RUN) check --study $(STUDY)
+
+doctor:  ## what is missing on this machine or in a study: make doctor [STUDY=name]
+	@test -x $(VENV)/bin/python && exec $(RUN) doctor --study $(STUDY) || exec $(PYTHON) -m skillhouse doctor --study $(STUDY)
+
+report: $(VENV)/installed  ## the results as one page to look at: make report [STUDY=name] [PRIVATE=1]
+	@exec $(RUN) $(V) report --study $(STUDY) $(if $(PRIVATE),--private)
+
+figures: $(VENV)/installed  ## the report's figures as PDF and PNG: make figures [STUDY=name]
+	@exec $(RUN) $(V) figures --study $(STUDY)
+
+export: $(VENV)/installed  ## a bundle for others: make export [TABLES=a,b] [FORMAT=parquet,csv,netcdf] [VERSION=YYYY.M.n]
+	@exec $(RUN) $(V) export --study $(STUDY) $(if $(TABLES),--tables $(TABLES)) \
+		$(if $(FORMAT),--format $(FORMAT)) $(if $(VERSION),--version $(VERSION))
+
+docs: $(VENV)/installed  ## data dictionary, and a site of models with their lineage: make docs [STUDY=name]
+	@exec $(RUN) $(V) docs --study $(STUDY)
 
 diff: $(VENV)/installed  ## which public values moved: make diff A=one.duckdb B=other.duckdb
 	@exec $(RUN) diff $(A) $(B)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -258,6 +259,7 @@ def skill_gain(
     level: float,
     seed: int,
     method: Method = "spearman",
+    schemes: Sequence[Literal["iid", "block"]] = ("iid", "block"),
 ) -> pl.DataFrame:
     """Gain in correlation of the candidate over the baseline, tested by paired bootstraps.
 
@@ -281,6 +283,7 @@ def skill_gain(
         level: coverage of the intervals.
         seed: the study's seed.
         method: `spearman` or `pearson`.
+        schemes: bootstraps to make; what belongs to one that is left out is null.
     Returns:
         One row per cell x layer of the input (`SKILL_GAIN_OUTPUT`). `n_undefined_*` counts members
         left out because a series was constant in the resample. Anything but `n_days` is null where
@@ -350,17 +353,16 @@ def skill_gain(
             return
         number["r_baseline"][g], number["r_candidate"][g] = r_baseline, r_candidate
         number["delta_r"][g] = r_candidate - r_baseline
-        length = skill_gain_block_length_days(*common) if block_days == "auto" else block_days
-        whole["block_length_days"][g] = length
-        for scheme in ("iid", "block"):
+        for scheme in schemes:
             entity = entity_seed(
                 seed, grid_row=rows[g], grid_col=cols[g], layer=layers[g], scheme=scheme
             )
             if scheme == "iid":
                 used, draws = 1, iid_draws(entity, n=n, members=members)
             else:
-                used = length
-                draws = block_draws(entity, n=n, members=members, block_days=length)
+                used = skill_gain_block_length_days(*common) if block_days == "auto" else block_days
+                whole["block_length_days"][g] = used
+                draws = block_draws(entity, n=n, members=members, block_days=used)
             r = bootstrap_correlations(*common, draws=draws, block_days=used, method=method)
             delta = r[1] - r[0]
             lower, upper = percentile_interval(delta, level=level)
@@ -376,9 +378,15 @@ def skill_gain(
         pl.Series("status", status.tolist(), dtype=pl.String),
     )
     tested = pl.col("status") == "ok"
+    made = {f"n_undefined_{scheme}" for scheme in schemes}
+    made |= {"block_length_days"} if "block" in schemes else set()
     return (
         result.with_columns(
-            *(pl.when(tested).then(pl.col(name)) for name in whole if name != "n_days"),
+            *(
+                pl.when(tested & pl.lit(name in made)).then(pl.col(name))
+                for name in whole
+                if name != "n_days"
+            ),
             *(
                 (
                     (pl.col(f"delta_r_{scheme}_ci_lower") > 0)

@@ -25,7 +25,7 @@ with skill as (
         r_baseline,
         r_candidate,
         delta_r,
-        is_significant_block,
+        null as is_significant_block,
     from {{ ref('int_variant_skill_gain') }}
     where status = 'ok'
 ),

@@ -33,22 +33,29 @@ series as (
         and day.gridcell_id = climatology.gridcell_id
         and climatology.day_index = {{ climatology_day('day.obs_date') }}
     {%- endif %}
+),
+
+-- each reference laid beside the candidate's days at every lag: one join on cell and day
+shifted as (
+    select
+        product as reference,
+        lag.lag_days,
+        gridcell_id,
+        obs_date - lag.lag_days as obs_date,
+        value as reference_value,
+    from series
+    cross join (values (-1), (0), (1)) as lag (lag_days)
+    where product <> '{{ study.roles.candidate }}' and value is not null
 )
 
 select
-    reference.product as reference,
-    lag.lag_days::varchar as lag_days,
+    shifted.reference,
+    shifted.lag_days::varchar as lag_days,
     candidate.gridcell_id,
     candidate.obs_date,
     candidate.value as candidate,
-    reference.value as reference_value,
+    shifted.reference_value,
 from series as candidate
-cross join (values (-1), (0), (1)) as lag (lag_days)
-inner join series as reference
-    on candidate.gridcell_id = reference.gridcell_id
-    and candidate.obs_date + lag.lag_days = reference.obs_date
-where
-    candidate.product = '{{ study.roles.candidate }}'
-    and reference.product <> '{{ study.roles.candidate }}'
-    and candidate.value is not null
-    and reference.value is not null
+inner join shifted
+    on candidate.gridcell_id = shifted.gridcell_id and candidate.obs_date = shifted.obs_date
+where candidate.product = '{{ study.roles.candidate }}' and candidate.value is not null

@@ -100,6 +100,21 @@ def test_gain_equals_a_plain_recomputation(method, block_days):
         assert row[f"n_undefined_{scheme}"] == 0
 
 
+@pytest.mark.parametrize("schemes", [(), ("block",), ("iid",)])
+def test_a_bootstrap_left_out_leaves_nulls_and_changes_nothing_else(schemes):
+    whole = skill_gain(many_cells(), **GAIN)
+    part = skill_gain(many_cells(), **GAIN, schemes=schemes)
+    left_out = [
+        name
+        for name in whole.columns
+        for scheme in {"iid", "block"} - set(schemes)
+        if scheme in name.split("_")
+    ]
+    assert len(left_out) == {(): 13, ("block",): 6, ("iid",): 7}[schemes]
+    assert part.select(left_out).null_count().sum_horizontal().item() == part.height * len(left_out)
+    assert part.drop(left_out).equals(whole.drop(left_out))
+
+
 def many_cells():
     frames = [gain_days((row, 3000 + row), layer) for row in range(6) for layer in ("ssm", "rzsm")]
     few = gain_days((40, 3000), "ssm").head(101)  # 80-odd common days are left
