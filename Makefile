@@ -37,7 +37,7 @@ check: $(VENV)/installed  ## validate a study and list its files: make check STU
 	@exec $(RUN) check --study $(STUDY)
 
 doctor:  ## what is missing on this machine or in a study: make doctor [STUDY=name]
-	@test -x $(VENV)/bin/python && exec $(RUN) doctor --study $(STUDY) || exec $(PYTHON) -m skillhouse doctor --study $(STUDY)
+	@test -x $(VENV)/bin/python && exec $(RUN) doctor --study $(STUDY) || exec $(or $(PYTHON),python3) -m skillhouse doctor --study $(STUDY)
 
 report: $(VENV)/installed  ## the results as one page to look at: make report [STUDY=name] [PRIVATE=1]
 	@exec $(RUN) $(V) report --study $(STUDY) $(if $(PRIVATE),--private)
@@ -58,11 +58,21 @@ diff: $(VENV)/installed  ## which public values moved: make diff A=one.duckdb B=
 sql: $(VENV)/installed  ## open the published warehouse read-only: make sql [STUDY=name]
 	@path=$$($(RUN) path --study $(STUDY)) && exec $(VENV)/bin/duckdb -readonly "$$path"
 
-bench: $(VENV)/installed  ## measure the readers and the bootstrap beside plain versions
-	@for f in benchmarks/*.py; do $(VENV)/bin/python -m benchmarks.$$(basename $$f .py) || exit 1; done
+$(VENV)/bench-installed: $(VENV)/installed requirements-bench.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+bench: $(VENV)/bench-installed  ## measurements beside peers, as ratios: make bench [ONLY=a,b]
+	@exec $(VENV)/bin/python -m benchmarks --study $(STUDY) $(if $(ONLY),--only $(ONLY))
+
+bench-check: $(VENV)/bench-installed  ## are the recorded ratios still reached? small sizes
+	@exec $(VENV)/bin/python -m benchmarks.check
+
+bench-world: $(VENV)/installed  ## a synthetic lake of the published study's size: make bench-world [CELLS=2287]
+	@exec $(VENV)/bin/python -m benchmarks.world $(if $(CELLS),--cells $(CELLS))
 
 clean:  ## remove what was generated (raw files of the twin, lake, builds, warehouses)
-	rm -rf data .build export report/out logs target warehouse.duckdb warehouse.duckdb.wal
+	rm -rf data .build export report/out docs/site logs target warehouse.duckdb warehouse.duckdb.wal
 
 distclean: clean  ## clean, and the virtual environment too
 	rm -rf $(VENV)

@@ -53,6 +53,8 @@ class Progress:
         rate = self.done / seconds
         left = (self.total - self.done) / rate if rate else float("nan")
         rows = f", {self.rows:,} rows" if self.rows else ""
+        if self.total == 1:
+            return f"{self.title}{rows}"
         return (
             f"{self.title}: {self.done:,} of {self.total:,} {self.unit}{rows}, "
             f"{rate:,.0f} {self.unit}/s, {left:,.0f} s left"

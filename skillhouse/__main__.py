@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def _figures(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ingest.study import load_study
+    from ingest.study import load_study, study_path
     from skillhouse.export import export
 
     export(
@@ -97,6 +98,7 @@ def _export(options: argparse.Namespace) -> int:
         tables=[name for name in options.tables.split(",") if name] or None,
         formats=[name for name in options.format.split(",") if name],
         version=options.version,
+        study_file=study_path(options.study),
     )
     return 0
 
@@ -146,6 +148,20 @@ def _end_with_make() -> None:
         end_with_parent(int(parent))
 
 
+def _count(text: str) -> int:
+    """A whole number of at least one."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
+def _memory(text: str) -> str:
+    """An amount of memory as DuckDB reads it."""
+    if not re.fullmatch(r"\d+(\.\d+)?\s*[KMGT]i?B", text.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount of memory; give it like 3GiB")
+    return text.strip()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="skillhouse", description=__doc__)
     parser.add_argument("-v", "--verbose", action="store_true", help="dbt's own output, tracebacks")
@@ -160,9 +176,9 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     added = command("build", _build, "raw files to published warehouse")
-    added.add_argument("--workers", type=int, default=cores, help="processes reading raw files")
-    added.add_argument("--threads", type=int, default=cores, help="threads of the database")
-    added.add_argument("--memory", default="3GiB", help="memory limit of the database")
+    added.add_argument("--workers", type=_count, default=cores, help="processes reading raw files")
+    added.add_argument("--threads", type=_count, default=cores, help="threads of the database")
+    added.add_argument("--memory", type=_memory, default="3GiB", help="memory limit of the database")
     added.add_argument("--fresh", action="store_true", help="compute everything again")
     added.add_argument("--unit-tests", action="store_true", help="run the models' unit tests too")
     added = command(
@@ -170,8 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     added.add_argument("--only", default="", help="switches to run, comma-separated; default all")
     added.add_argument("--attribution", action="store_true", help="rank the factors in each run")
-    added.add_argument("--workers", type=int, default=cores, help="processor cores to use")
-    added.add_argument("--memory", default="3GiB", help="memory limit of each run's database")
+    added.add_argument("--workers", type=_count, default=cores, help="processor cores to use")
+    added.add_argument("--memory", type=_memory, default="3GiB", help="memory limit of each run's database")
     command("check", _check, "validate a study, list its files")
     added = command("report", _report, "the warehouse as one page to look at")
     added.add_argument("--private", action="store_true", help="embed series not to be passed on")
@@ -192,10 +208,18 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; errors of use are told in one message, without a traceback unless -v."""
     options = _parser().parse_args(arguments)
-    if options.command == "doctor":
-        from skillhouse.doctor import doctor
+    try:
+        if options.command == "doctor":
+            from skillhouse.doctor import doctor
 
-        return doctor(options.study)
+            return doctor(options.study)
+        return _run(options)
+    except KeyboardInterrupt:
+        print("\nstopped; what was published stays, the next run goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
     from ingest.reader import BadInput
     from skillhouse.dbt_run import BuildFailed
 
@@ -206,12 +230,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(
-            "\nstopped; what was published before is untouched, and the next run goes on from here",
-            file=sys.stderr,
-        )
-        return 130
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ingest.reader import STATE_ROOT
 from ingest.study import Study
 from skillhouse.dbt_run import BuildFailed
 from skillhouse.provenance import code_hash, git_commit, input_hash, package_versions
+from skillhouse.table_macros import install_macros
 
 META_BUILD_COLUMNS = {
     "build_id": "text: hash of study, inputs, code, packages and sensitivity results; equal ids mean equal values",
@@ -81,7 +82,7 @@ def _public_models(build: Path) -> dict[str, dict[str, Any]]:
 
 
 def stamp(build: Path, study: Study, identity: str, started: dt.datetime) -> None:
-    """Write `meta_build` (what made this file) and `meta_column` (the data dictionary)."""
+    """Write `meta_build` (what made this file), `meta_column` (the data dictionary) and the macros."""
     row = {
         "build_id": identity,
         "study": study.study,
@@ -112,6 +113,7 @@ def stamp(build: Path, study: Study, identity: str, started: dt.datetime) -> Non
             connection.execute(
                 f"""comment on column meta_build.{column} is '{text.replace("'", "''")}'"""
             )
+        install_macros(connection)
 
 
 def _data_dictionary(build: Path) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 import typing
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -26,6 +27,7 @@ from skillhouse.sensitivity import SWITCHES
 PAGES = [
     PROJECT_ROOT / "README.md",
     PROJECT_ROOT / "CHANGELOG.md",
+    PROJECT_ROOT / "CONTRIBUTING.md",
     *sorted((PROJECT_ROOT / "docs").rglob("*.md")),
 ]
 _page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(PROJECT_ROOT)))
@@ -72,9 +74,9 @@ def test_links_lead_somewhere(page):
 
 @_page
 def test_make_targets_exist(page):
-    known = set(re.findall(r"^([a-z]+):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE))
+    known = set(re.findall(r"^([a-z-]+):", (PROJECT_ROOT / "Makefile").read_text(), re.MULTILINE))
     code = re.findall(r"```sh\n(.*?)```|`([^`\n]+)`", page.read_text(), re.DOTALL)
-    named = re.findall(r"\bmake ([a-z]+)", "\n".join(block or span for block, span in code))
+    named = re.findall(r"\bmake ([a-z-]+)", "\n".join(block or span for block, span in code))
     assert set(named) <= known
     if page.parent == PROJECT_ROOT and page.name == "README.md":
         assert known <= {*named, "help"}, "a target that the README does not name"
@@ -258,6 +260,47 @@ def test_every_status_of_skill_is_explained():
         assert f"`{word}`" in page
 
 
+def chapters(page: str) -> list[tuple[str, str]]:
+    text = (PROJECT_ROOT / "docs" / page).read_text()
+    return re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("title", "card"), chapters("statistics.md"), ids=lambda text: text.split("\n")[0]
+)
+def test_every_statistic_has_a_whole_card(title, card):
+    """Formula, assumption, tests and source; `test_named_tests_exist` looks the tests up."""
+    assert re.search(r"^- Tests: `test_\w+`", card, re.MULTILINE)
+    if title == "Common days and statuses":  # a rule, no statistic
+        return
+    assert re.search(r"^ {4}\S|=|mean\(|`median_r` is", card, re.MULTILINE), "formula"
+    assert re.search(r"^- Assumption: ", card, re.MULTILINE)
+    (source,) = re.findall(r"^- Sources?: ((?:.|\n )+)", card, re.MULTILINE)
+    assert "doi:10." in source or "this project" in source
+
+
+@pytest.mark.parametrize(
+    ("title", "card"), chapters("factors.md"), ids=lambda text: text.split("\n")[0]
+)
+def test_every_factor_has_a_whole_card(title, card):
+    if title not in {factor for factor, *_ in factor_rows()}:
+        return
+    parts = set(re.findall(r"^- \*\*(\w+)", card, re.MULTILINE))
+    assert {"Data", "Known", "Tests"} <= parts, "data, known bias, tests"
+    assert re.search(r"^- \*\*Sources?\.\*\* (?:.|\n )*doi:10\.", card, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("title", "card"), chapters("attribution.md"), ids=lambda text: text.split("\n")[0]
+)
+def test_every_method_of_the_attribution_names_its_tests(title, card):
+    methods = {"Importance", "Cross-validation", "Effects", "Groups of cells"}
+    methods |= {"Tests between groups", "Null and noise", "Sensitivity", "Variants and robustness"}
+    assert methods <= {title for title, _ in chapters("attribution.md")}
+    if title in methods:
+        assert re.search(r"^- \*\*Tests\.\*\* `test_\w+`", card, re.MULTILINE)
+
+
 # -- factors
 
 
@@ -305,7 +348,7 @@ def test_every_variant_is_explained():
         path.read_text() for path in (PROJECT_ROOT / "models" / "factors").glob("int_variant_*")
     )
     variants = set(re.findall(r"'(\w+)' as variant", written))
-    variants |= set(re.findall(r'^        "(\w+)": skill_gain\(', written, re.MULTILINE))
+    variants |= set(re.findall(r'^        "(\w+)": by_cell\(', written, re.MULTILINE))
     assert len(variants) >= 4
     assert (
         set(re.findall(r"^\| `(\w+)` \|", page.split("## Variants")[1], re.MULTILINE)) == variants
@@ -377,6 +420,19 @@ def test_every_exclusion_is_that_of_the_code():
 
 def test_every_switch_of_the_sensitivity_is_explained():
     assert first_column("Sensitivity") == set(SWITCHES)
+
+
+# -- licence and citation
+
+
+def test_citation_is_that_of_the_project():
+    cited = yaml.safe_load((PROJECT_ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+    assert cited["version"] == project["version"] and cited["license"] == "MIT"
+    assert (PROJECT_ROOT / "LICENSE").read_text().startswith("MIT License")
+    (study,) = cited["references"]
+    assert study["doi"] in (PROJECT_ROOT / "studies" / "china.yml").read_text()
 
 
 # -- statistics
