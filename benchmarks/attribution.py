@@ -1,16 +1,12 @@
-"""How long the attribution of a paper-sized factor table takes, and what scikit-learn would need.
+"""Attribution of a paper-sized factor table, and one forest beside scikit-learn's.
 
 2287 cells x 8 factors, correlated in space as factors are; 6 base models with the published runs
 (50 of importance, 50 cross-validations for the skill gain, 10 of everything else). A fraction of
-the models' cross-validations can be run and the time of all forests extrapolated from the mean
-time of one. Run from the project's root:
-
-    python -m benchmarks.attribution [--fraction 0.05] [--workers 2]
+the runs is made and the time of all forests extrapolated from the mean time of one.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 
@@ -20,13 +16,15 @@ from sklearn.ensemble import RandomForestRegressor
 
 from analysis.group_tests import EXCLUSION_RULES, factor_groups, factor_tests
 from analysis.random_forest import attribute, forest_fit_predict
+from benchmarks.record import Record, alternate, peak_rss_mb
 
 FEATURES = list(EXCLUSION_RULES)
 TARGETS = ("delta_r", "r_baseline", "r_candidate")
 LAYERS = ("ssm", "rzsm")
 GROWN = {"trees": 100, "max_features": 1.0, "min_samples_leaf": 3}
 HEADLINE_RUNS, RUNS, FOLDS = 50, 10, 10
-BAR_S = 600.0
+OPTIONS = {"features": FEATURES, "folds": FOLDS, "spatial_block_km": 200.0, "seed": 1, **GROWN}
+BAR = "seconds <= 600"
 
 
 def factor_table(*, n_cells: int = 2287, seed: int = 1) -> pl.DataFrame:
@@ -69,44 +67,68 @@ def forests_of(*, headline_runs: int, runs: int) -> int:
     return importance + random + spatial + null + effect
 
 
-def measure(*, fraction: float = 1.0, workers: int) -> dict[str, float]:
-    """Seconds of the attribution and of the group tests, and of one forest beside scikit-learn's.
+def attribute_fraction(fraction: float, workers: int) -> pl.DataFrame:
+    """The attribution with a fraction of its runs."""
+    return attribute(factor_table(), workers=workers, **runs_of(fraction), **OPTIONS)
 
-    Args:
-        fraction: share of the runs that is made; the rest is extrapolated.
-        workers: threads.
-    Returns:
-        `forests_made`, `forests_all`, `attribution_s` (measured), `attribution_all_s` (all
-        forests at that pace), `forest_ms`, `scikit_learn_ms` (one forest, one thread),
-        `groups_s`, `reuse_s` (the same attribution when nothing has changed).
-    """
-    table = factor_table()
-    x, y = table.head(2287).select(FEATURES).to_numpy(), table.head(2287)["value"].to_numpy()
-    forest_fit_predict(x[:40], y[:40], x[:1], seed=0, **GROWN)  # compiles
 
-    start = time.perf_counter()
-    for seed in range(3):
-        forest_fit_predict(x, y, x[:229], seed=seed, **GROWN)
-    forest_s = (time.perf_counter() - start) / 3
-    start = time.perf_counter()
-    RandomForestRegressor(
-        GROWN["trees"], max_features=1.0, min_samples_leaf=3, random_state=0, n_jobs=1
-    ).fit(x, y).predict(x[:229])
-    scikit_learn_s = time.perf_counter() - start
-
-    count = {
+def runs_of(fraction: float) -> dict[str, int]:
+    """Runs of the published number that a fraction makes, at least one."""
+    return {
         "headline_runs": max(1, round(HEADLINE_RUNS * fraction)),
         "runs": max(1, round(RUNS * fraction)),
     }
-    options = {"features": FEATURES, "folds": FOLDS, "spatial_block_km": 200.0, "seed": 1}
+
+
+def measure(*, small: bool = False) -> list[Record]:
+    """One forest beside scikit-learn's; the attribution, repeated, and its group tests.
+
+    Raises:
+        AssertionError: reused results differ from computed ones, or the two forests disagree.
+    """
+    fraction, runs, workers = 0.05, 3, os.cpu_count() or 1
+    table = factor_table()
+    n_cells = table["gridcell_id"].n_unique()
+    one = table.head(n_cells)
+    x, y = one.select(FEATURES).to_numpy(), one["value"].to_numpy()
+
+    def ours() -> np.ndarray:
+        return forest_fit_predict(x, y, x[:229], seed=0, **GROWN)[0]
+
+    def by_scikit_learn() -> np.ndarray:
+        forest = RandomForestRegressor(
+            GROWN["trees"], max_features=1.0, min_samples_leaf=3, random_state=0, n_jobs=1
+        )
+        return forest.fit(x, y).predict(x[:229])
+
+    agreement = float(np.corrcoef(ours(), by_scikit_learn())[0, 1])
+    if agreement < 0.98:
+        raise AssertionError(f"predictions of the two forests correlate only at {agreement:.3f}")
+    forest_s, scikit_learn_s = alternate(ours, by_scikit_learn, runs=runs)
+    records = [
+        Record(
+            "forest_scikit_learn",
+            seconds=forest_s,
+            peer="scikit-learn",
+            peer_seconds=scikit_learn_s,
+            cells=n_cells,
+            runs=runs,
+            note="100 trees, leaves of 3, 229 cells predicted, one core; other draws, so other trees:"
+            f" predictions correlate at {agreement:.3f}",
+        )
+    ]
+    if small:
+        return records
+
+    count = runs_of(fraction)
     start = time.perf_counter()
-    found = attribute(table, workers=workers, **count, **options, **GROWN)
+    found = attribute(table, workers=workers, **count, **OPTIONS)
     attribution_s = time.perf_counter() - start
     start = time.perf_counter()
-    again = attribute(table, workers=workers, earlier=found, **count, **options, **GROWN)
+    again = attribute(table, workers=workers, earlier=found, **count, **OPTIONS)
     reuse_s = time.perf_counter() - start
     if not again.equals(found):
-        raise SystemExit("reused results differ from computed ones")
+        raise AssertionError("reused results differ from computed ones")
 
     long = table.unpivot(
         FEATURES,
@@ -114,39 +136,34 @@ def measure(*, fraction: float = 1.0, workers: int) -> dict[str, float]:
         variable_name="factor",
         value_name="factor_value",
     )
-    start = time.perf_counter()
-    factor_groups(long)
-    factor_tests(long, seed=1)
-    groups_s = time.perf_counter() - start
-    made = forests_of(**count)
-    every = forests_of(headline_runs=HEADLINE_RUNS, runs=RUNS)
-    return {
-        "forests_made": made,
-        "forests_all": every,
-        "attribution_s": attribution_s,
-        "attribution_all_s": attribution_s * every / made,
-        "forest_ms": 1000 * forest_s,
-        "scikit_learn_ms": 1000 * scikit_learn_s,
-        "groups_s": groups_s,
-        "reuse_s": reuse_s,
-    }
 
+    def groups() -> None:
+        factor_groups(long)
+        factor_tests(long, seed=1)
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fraction", type=float, default=0.05, help="share of the runs to make")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    asked = parser.parse_args()
-    result = measure(fraction=asked.fraction, workers=asked.workers)
-    ratio = result["scikit_learn_ms"] / result["forest_ms"]
-    print("2287 cells x 8 factors, 100 trees, leaves of 3, one thread, 229 cells predicted:")
-    print(f"  this forest       {result['forest_ms']:8.0f} ms")
-    print(f"  scikit-learn's    {result['scikit_learn_ms']:8.0f} ms  (ratio {ratio:.1f})")
-    print(f"six base models with {asked.workers} threads:")
-    print(f"  {result['forests_made']:.0f} forests made  {result['attribution_s']:8.1f} s")
-    told = "measured" if result["forests_made"] == result["forests_all"] else "extrapolated"
-    print(f"  {result['forests_all']:.0f} forests, {told}  {result['attribution_all_s']:8.1f} s")
-    print(f"  nothing changed   {result['reuse_s']:8.2f} s")
-    print(f"box groups and tests of 48 factor x target x layer  {result['groups_s']:8.1f} s")
-    if result["attribution_all_s"] > BAR_S:
-        raise SystemExit(f"the attribution takes longer than the bar of {BAR_S:.0f} s")
+    made, every = forests_of(**count), forests_of(headline_runs=HEADLINE_RUNS, runs=RUNS)
+    return [
+        *records,
+        Record(
+            "attribution",
+            seconds=attribution_s * every / made,
+            bar=BAR,
+            cells=n_cells,
+            peak_rss_mb=peak_rss_mb(attribute_fraction, fraction, workers),
+            note=f"EXTRAPOLATED from {made} of {every} forests in {attribution_s:.0f} s; six base"
+            f" models, {workers} threads",
+        ),
+        Record(
+            "attribution_unchanged",
+            seconds=reuse_s,
+            cells=n_cells,
+            note=f"the same {made} forests, all reused",
+        ),
+        Record(
+            "factor_groups_and_tests",
+            seconds=alternate(groups, runs=runs)[0],
+            cells=n_cells,
+            runs=runs,
+            note="48 of factor x target x layer",
+        ),
+    ]

@@ -1,28 +1,26 @@
-"""Time to read one global SPL4SM granule at a study's cells: our reader, plain h5py.
+"""One global SPL4SM granule at a study's cells: our reader beside plain h5py and xarray.
 
-Writes a few granules shaped as the real ones (1624 x 3856, one gzip-3 chunk a variable, smooth
-fields with fill over sea) to a temporary folder, and reads the same variables at the same cells
-both ways. Also times small clipped windows.
-
-Run: python -m benchmarks.granule_reading [--granules 3] [--cells 2287]
+Granules shaped as the real ones (1624 x 3856, one gzip-3 chunk a variable, smooth fields with fill
+over sea) are written to a temporary folder; the same five variables are read at the same cells. The
+values of the three ways are compared before and while timing.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pyarrow as pa
+import xarray
 
+from benchmarks.record import Record, alternate, peak_rss_mb
 from ingest.grid import M09
 from ingest.sources.spl4sm_gph import GROUP, LAND_VARIABLES, Spl4smGph, Spl4smGphReader
 
+BAR = "ratio >= 5"
 CHINA_ROWS, CHINA_COLS = (156, 562), (2715, 3376)
 VARIABLES = {  # dataset: units, mean, amplitude
     "sm_surface": ("m3 m-3", 0.25, 0.15),
@@ -64,8 +62,8 @@ def write_granule(path: Path, *, row: int, col: int, rows: int, cols: int, seed:
                 dataset.attrs[key] = np.array([number], np.float32)
 
 
-def read_plain(path: Path, cells: np.ndarray) -> dict[str, np.ndarray]:
-    """The same values as a user of h5py takes them: whole global arrays, then the cells."""
+def read_with_h5py(path: Path, cells: np.ndarray) -> dict[str, np.ndarray]:
+    """The values as a user of h5py takes them: whole global arrays, then the cells."""
     found = {}
     with h5py.File(path) as file:
         for column, variable in LAND_VARIABLES.items():
@@ -78,100 +76,95 @@ def read_plain(path: Path, cells: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-def measure(*, n_granules: int = 3, n_cells: int = 2287, n_clipped: int = 20) -> dict[str, float]:
-    """Milliseconds per file of both ways on global granules, their ratio, and of clipped windows.
-
-    Returns:
-        reader_ms, plain_ms, ratio (plain over reader, medians), clipped_ms (64 x 64 window, all
-        five variables), clipped_soil_moisture_ms (two variables).
-
-    Raises:
-        AssertionError: the two ways disagree on a value.
-    """
-    rng = np.random.default_rng(7)
-    with tempfile.TemporaryDirectory() as name:
-        cells = np.column_stack(
-            [rng.integers(*CHINA_ROWS, n_cells), rng.integers(*CHINA_COLS, n_cells)]
-        )
-        folder = Path(name) / "global"
-        _write_series(folder, n_granules, row=0, col=0, rows=M09.rows, cols=M09.cols)
-        reader = _reader(folder, cells)
-        files = reader.find()
-        reader.read(files[0])  # the first file of a run also checks every coordinate
-        ours, plain = [], []
-        for raw in files:
-            seconds, extract = _timed(reader.read, raw)
-            ours.append(seconds)
-            seconds, values = _timed(read_plain, raw.location, reader.cells)
-            plain.append(seconds)
-            _require_same(extract.tables["land"], values)
-        folder = Path(name) / "clipped"
-        _write_series(folder, n_clipped, row=300, col=3100, rows=64, cols=64)
-        inside = 300 + rng.integers(0, 64, 600), 3100 + rng.integers(0, 64, 600)
-        clipped = {}
-        for label, fields in (
-            ("clipped", None),
-            ("clipped_soil_moisture", ["ssm_m3m3", "rzsm_m3m3"]),
-        ):
-            reader = _reader(folder, np.column_stack(inside), fields)
-            files = reader.find()
-            reader.read(files[0])
-            times = [_timed(reader.read, raw)[0] for raw in files * 5]
-            clipped[f"{label}_ms"] = 1e3 * float(np.median(times))
-    reader_ms, plain_ms = 1e3 * float(np.median(ours)), 1e3 * float(np.median(plain))
-    return {
-        "reader_ms": reader_ms,
-        "plain_ms": plain_ms,
-        "ratio": plain_ms / reader_ms,
-        **clipped,
-    }
+def read_with_xarray(path: Path, cells: np.ndarray) -> dict[str, np.ndarray]:
+    """The values as a user of xarray takes them, through h5netcdf."""
+    names = {v.dataset: (k, v.factor) for k, v in LAND_VARIABLES.items() if v.dataset in VARIABLES}
+    with xarray.open_dataset(path, engine="h5netcdf", group=GROUP, phony_dims="sort") as file:
+        return {
+            column: (
+                file[name].values[cells[:, 0], cells[:, 1]].astype(np.float64) * factor
+            ).astype(np.float32)
+            for name, (column, factor) in names.items()
+        }
 
 
-def _write_series(folder: Path, n: int, **window: int) -> None:
-    folder.mkdir()
-    start = dt.datetime(2017, 1, 1, 1, 30)
-    for k in range(n):
-        label = start + dt.timedelta(hours=3 * k)
-        write_granule(
-            folder / f"SMAP_L4_SM_gph_{label:%Y%m%dT%H%M%S}_Vv4030_001.h5", seed=k, **window
-        )
+def read_all(folder: Path, cells: np.ndarray) -> None:
+    """Every granule of a folder by our reader, one after the other."""
+    reader = granule_reader(folder, cells)
+    for raw in reader.find():
+        reader.read(raw)
 
 
-def _reader(folder: Path, cells: np.ndarray, fields: list[str] | None = None) -> Spl4smGphReader:
-    chosen = {"fields": fields} if fields else {}
+def granule_reader(folder: Path, cells: np.ndarray) -> Spl4smGphReader:
+    """The reader that a study of such granules configures."""
     return Spl4smGphReader(
         key="benchmark",
         source="benchmark",
-        settings=Spl4smGph(format="spl4sm_gph", path=str(folder), **chosen),
+        settings=Spl4smGph(format="spl4sm_gph", path=str(folder)),
         period=(dt.date(2017, 1, 1), dt.date(2017, 1, 31)),
         cells=cells,
     )
 
 
-def _timed(work: Callable, *arguments):
-    started = time.perf_counter()
-    result = work(*arguments)
-    return time.perf_counter() - started, result
+def measure(*, small: bool = False) -> list[Record]:
+    """Seconds per granule of the reader, h5py and xarray.
+
+    Raises:
+        AssertionError: the ways disagree on a value.
+    """
+    n_cells, n_granules, runs = 2287, 1 if small else 4, 5
+    rng = np.random.default_rng(7)
+    cells = np.column_stack(
+        [rng.integers(*CHINA_ROWS, n_cells), rng.integers(*CHINA_COLS, n_cells)]
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        start = dt.datetime(2017, 1, 1, 1, 30)
+        for k in range(n_granules):
+            label = f"{start + dt.timedelta(hours=3 * k):%Y%m%dT%H%M%S}"
+            path = folder / f"SMAP_L4_SM_gph_{label}_Vv4030_001.h5"
+            write_granule(path, row=0, col=0, rows=M09.rows, cols=M09.cols, seed=k)
+        reader = granule_reader(folder, cells)
+        files = reader.find()
+        difference = 0.0
+        for raw in files:  # the first file of a run also checks every coordinate
+            table = reader.read(raw).tables["land"]
+            for peer in (read_with_h5py, read_with_xarray):
+                values = peer(raw.location, reader.cells)
+                difference = max(difference, largest_difference(table, values))
+        ours, h5py_s, xarray_s = alternate(
+            lambda: [reader.read(raw) for raw in files],
+            lambda: [read_with_h5py(raw.location, reader.cells) for raw in files],
+            lambda: [read_with_xarray(raw.location, reader.cells) for raw in files],
+            runs=runs,
+        )
+        shared = {
+            "seconds": ours / n_granules,
+            "cells": n_cells,
+            "runs": runs,
+            "max_difference": difference,
+            "peak_rss_mb": peak_rss_mb(read_all, folder, cells),
+            "note": f"per global granule, {len(VARIABLES)} variables, one core,"
+            f" file in the page cache; {n_granules / ours:.1f} granules/s",
+        }
+    return [
+        Record("granule_h5py", peer="h5py", peer_seconds=h5py_s / n_granules, bar=BAR, **shared),
+        Record(
+            "granule_xarray", peer="xarray, h5netcdf", peer_seconds=xarray_s / n_granules, **shared
+        ),
+    ]
 
 
-def _require_same(table: pa.Table, values: dict[str, np.ndarray]) -> None:
+def largest_difference(table: pa.Table, values: dict[str, np.ndarray]) -> float:
+    """Largest difference of any value at any cell.
+
+    Raises:
+        AssertionError: a value is missing on one side only.
+    """
+    largest = 0.0
     for column, expected in values.items():
         found = table[column].to_numpy()
-        if not np.array_equal(found, expected, equal_nan=True):
-            raise AssertionError(f"{column} differs between the two ways")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--granules", type=int, default=3)
-    parser.add_argument("--cells", type=int, default=2287)
-    options = parser.parse_args()
-    result = measure(n_granules=options.granules, n_cells=options.cells)
-    print(
-        f"global granule, 5 variables, {options.cells} cells: reader {result['reader_ms']:.0f} ms, "
-        f"h5py {result['plain_ms']:.0f} ms, ratio {result['ratio']:.1f}"
-    )
-    print(
-        f"64 x 64 window: 5 variables {result['clipped_ms']:.2f} ms, "
-        f"2 variables {result['clipped_soil_moisture_ms']:.2f} ms a file"
-    )
+        if not np.array_equal(np.isnan(found), np.isnan(expected)):
+            raise AssertionError(f"{column}: values are missing at other cells than the peer's")
+        largest = max(largest, float(np.nanmax(np.abs(found - expected))))
+    return largest

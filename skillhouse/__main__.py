@@ -178,7 +178,9 @@ def _parser() -> argparse.ArgumentParser:
     added = command("build", _build, "raw files to published warehouse")
     added.add_argument("--workers", type=_count, default=cores, help="processes reading raw files")
     added.add_argument("--threads", type=_count, default=cores, help="threads of the database")
-    added.add_argument("--memory", type=_memory, default="3GiB", help="memory limit of the database")
+    added.add_argument(
+        "--memory", type=_memory, default="3GiB", help="memory limit of the database"
+    )
     added.add_argument("--fresh", action="store_true", help="compute everything again")
     added.add_argument("--unit-tests", action="store_true", help="run the models' unit tests too")
     added = command(
@@ -187,7 +189,9 @@ def _parser() -> argparse.ArgumentParser:
     added.add_argument("--only", default="", help="switches to run, comma-separated; default all")
     added.add_argument("--attribution", action="store_true", help="rank the factors in each run")
     added.add_argument("--workers", type=_count, default=cores, help="processor cores to use")
-    added.add_argument("--memory", type=_memory, default="3GiB", help="memory limit of each run's database")
+    added.add_argument(
+        "--memory", type=_memory, default="3GiB", help="memory limit of each run's database"
+    )
     command("check", _check, "validate a study, list its files")
     added = command("report", _report, "the warehouse as one page to look at")
     added.add_argument("--private", action="store_true", help="embed series not to be passed on")
@@ -215,7 +219,9 @@ def main(arguments: list[str] | None = None) -> int:
             return doctor(options.study)
         return _run(options)
     except KeyboardInterrupt:
-        print("\nstopped; what was published stays, the next run goes on from here", file=sys.stderr)
+        print(
+            "\nstopped; what was published stays, the next run goes on from here", file=sys.stderr
+        )
         return 130
 
 

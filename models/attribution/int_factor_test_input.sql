@@ -1,6 +1,5 @@
 {#- one row per factor, target, layer and cell with a valid target; base variant, unknown factors null -#}
-{% for factor in ('precipitation_skill', 'coupling_error', 'clay_variability', 'lai_error',
-    'latent_heat_skill', 'tb_innovation_sd_k', 'microwave_roughness', 'lai_mean') %}
+{% for factor in factor_names().split() %}
 select
     '{{ factor }}' as factor,
     target,

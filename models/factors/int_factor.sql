@@ -104,8 +104,7 @@ lai_mean as (
     {{ no_source('lai_mean') }}
     {%- endif %}
 )
-{% for factor in ('precipitation_skill', 'coupling_error', 'clay_variability', 'lai_error',
-    'latent_heat_skill', 'tb_innovation_sd_k', 'microwave_roughness', 'lai_mean') %}
+{% for factor in factor_names().split() %}
 select * from {{ factor }}
 {% if not loop.last %}union all{% endif %}
 {%- endfor %}

@@ -1,5 +1,7 @@
 """Every query that the pages print runs on a published warehouse."""
 
+import re
+
 import duckdb
 import pytest
 
@@ -20,7 +22,7 @@ QUERIES = [
 
 
 def test_there_are_queries():
-    assert len(QUERIES) > 32
+    assert len(QUERIES) >= 40
     assert sum(wants_rows for *_, wants_rows in QUERIES) >= len(QUERIES) - 2
 
 
@@ -45,3 +47,17 @@ def test_recomputed_innovations_agree(built):
     (query,) = [q for _, heading, q, _ in QUERIES if "innovations' standard deviation" in heading]
     n_cells, difference = built.ask(query)[0]
     assert n_cells >= 10 and difference < 1e-9
+
+
+def test_stored_cells_of_stations_agree_with_the_macro(built):
+    (query,) = [q for _, heading, q, _ in QUERIES if "Which cell a place" in heading]
+    n_stations, n_different = built.ask(query)[0]
+    assert n_stations >= 10 and n_different == 0
+
+
+def test_every_query_is_found_by_its_question():
+    """The list at the top of the page has each numbered query once."""
+    page = (PROJECT_ROOT / "docs" / "queries.md").read_text()
+    listed = re.findall(r"^  - \[(\d+\. .+)\]\(#", page, re.MULTILINE)
+    headings = re.findall(r"^## (\d+\. .+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted(headings) and len(headings) >= 37
