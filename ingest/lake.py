@@ -25,6 +25,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -291,6 +292,9 @@ def _write_partition(task: _Task) -> list[dict]:
     fingerprint = _fingerprint(reader)
     parts: dict[str, list[pa.Table]] = {name: [] for name in reader.tables}
     results = [{**row, "digest": task.digest} for row in task.kept]
+    names = pa.array(
+        sorted({row["source_file"] for row in task.kept} | {raw.path for raw in task.to_read})
+    )
     for raw in task.to_read:
         row = _manifest_row(raw, task.digest, fingerprint, reader)
         results.append(row)
@@ -312,50 +316,52 @@ def _write_partition(task: _Task) -> list[dict]:
             "counts": [{"entity": e, "reason": why, "n": n} for e, why, n in extract.counts if n],
         }
         for name, table in extract.tables.items():
-            parts[name].append(_tagged(table, raw.path, reader.tables[name]))
+            rows = table.select(reader.tables[name].names).cast(reader.tables[name])
+            file = names.index(raw.path).as_py()
+            column = pa.array(np.full(rows.num_rows, file, np.int32))
+            parts[name].append(rows.append_column("source_file", column))
     for name, tables in parts.items():
         if task.kept:
-            tables.append(_kept_rows(task, name))
-        _write_rows(task, name, tables)
+            tables.append(_kept_rows(task, name, names))
+        _write_rows(task, name, tables, names)
     return results
 
 
-def _kept_rows(task: _Task, name: str) -> pa.Table:
-    """Rows of the partition's unchanged files, from its version before."""
-    schema = _with_source(task.reader.tables[name])
+def _kept_rows(task: _Task, name: str, names: pa.Array) -> pa.Table:
+    """Rows of the partition's unchanged files, from its version before; files by their place in `names`."""
+    schema = task.reader.tables[name].append(pa.field("source_file", pa.int32()))
     path = task.folder / name / f"{task.partition}-{task.kept[0]['digest']}.parquet"
     if not path.exists():
         return schema.empty_table()
-    table = pq.ParquetFile(path).read().cast(schema)
-    names = pa.array([row["source_file"] for row in task.kept])
-    return table.filter(pc.is_in(table["source_file"], value_set=names))
+    table = pq.ParquetFile(path).read()
+    kept = pa.array([row["source_file"] for row in task.kept])
+    table = table.filter(pc.is_in(table["source_file"], value_set=kept))
+    file = pc.index_in(table["source_file"], value_set=names)
+    return table.set_column(table.num_columns - 1, "source_file", file).cast(schema)
 
 
-def _write_rows(task: _Task, name: str, tables: list[pa.Table]) -> None:
+def _write_rows(task: _Task, name: str, tables: list[pa.Table], names: pa.Array) -> None:
+    """Sort and write; only in the file do rows hold their source's name, which is long."""
     rows = pa.concat_tables(tables) if tables else None
     if rows is None or not rows.num_rows:
         return
     order = [(column, "ascending") for column in (*task.reader.sort_key[name], "source_file")]
-    _write_parquet(
-        task.folder / name / f"{task.partition}-{task.digest}.parquet", rows.sort_by(order)
-    )
+    rows = rows.sort_by(order)
+    chunks = [pa.DictionaryArray.from_arrays(c, names) for c in rows["source_file"].chunks]
+    rows = rows.set_column(rows.num_columns - 1, "source_file", pa.chunked_array(chunks))
+    _write_parquet(task.folder / name / f"{task.partition}-{task.digest}.parquet", rows)
 
 
 def _write_parquet(path: Path, table: pa.Table) -> None:
     """Write under a temporary name, then rename: a file with its final name is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
-    pq.write_table(table, temporary, compression="zstd")
+    pq.write_table(table, temporary, compression="zstd", store_schema=False)  # types as in Parquet
     os.replace(temporary, path)
 
 
 def _with_source(schema: pa.Schema) -> pa.Schema:
     return schema.append(pa.field("source_file", pa.string()))
-
-
-def _tagged(table: pa.Table, path: str, schema: pa.Schema) -> pa.Table:
-    table = table.select(schema.names).cast(schema)
-    return table.append_column("source_file", pa.repeat(pa.scalar(path), table.num_rows))
 
 
 def _time_range(tables: dict[str, pa.Table]) -> tuple:
