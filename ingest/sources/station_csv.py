@@ -519,7 +519,7 @@ class StationCsvReader(Reader):
         with self._open(path) as stream:
             try:
                 header = next(csv.reader(stream, delimiter=self.settings.delimiter), [])
-            except UnicodeDecodeError as error:
+            except (UnicodeDecodeError, csv.Error) as error:
                 raise self._not_text(path, error) from None
         header = [name.strip() for name in header]
         if not any(header):

@@ -526,6 +526,14 @@ def test_files_that_are_not_text_are_named(tmp_path):
     assert make_reader(tmp_path / "absent").find() == []
 
 
+def test_a_file_of_zero_bytes_is_refused(tmp_path):
+    """What a download leaves that reserved its space and was cut."""
+    (tmp_path / "07.csv").write_bytes(b"\0" * 200_000)
+    reader = make_reader(tmp_path)
+    with pytest.raises(BadInput, match="not readable as"):
+        reader.read(reader.find()[0])
+
+
 def test_threads_and_row_order_change_nothing(tmp_path):
     rng = np.random.default_rng(4)
     lines = [
