@@ -17,6 +17,7 @@ import datetime as dt
 import gzip
 import math
 import re
+import zlib
 import zoneinfo
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ STATION_SCHEMA = pa.schema(
 _SUFFIXES = (".csv", ".txt", ".tsv", ".dat")
 _OFFSET = re.compile(r"(?:UTC|GMT)?([+-])(\d{1,2})(?::?([0-5]\d))?")
 _DAY_US = 86_400_000_000
+_UNREADABLE = (UnicodeDecodeError, csv.Error, EOFError, OSError, zlib.error)
 
 
 def parse_timezone(text: str) -> dt.tzinfo:
@@ -519,7 +521,7 @@ class StationCsvReader(Reader):
         with self._open(path) as stream:
             try:
                 header = next(csv.reader(stream, delimiter=self.settings.delimiter), [])
-            except (UnicodeDecodeError, csv.Error) as error:
+            except _UNREADABLE as error:
                 raise self._not_text(path, error) from None
         header = [name.strip() for name in header]
         if not any(header):
@@ -594,8 +596,6 @@ class StationCsvReader(Reader):
                 return self._empty(path)
         except BadInput as bad:
             return bad
-        except (UnicodeDecodeError, csv.Error, EOFError, OSError) as error:
-            return self._not_text(path, error)
         return BadInput(message.split("\n")[0], file=path, remedy="correct or remove the file")
 
     def _check_line(
@@ -655,10 +655,13 @@ class StationCsvReader(Reader):
         """Line number and fields of every line below the header that is not blank."""
         with self._open(path) as stream:
             reader = csv.reader(stream, delimiter=self.settings.delimiter, strict=True)
-            next(reader, None)
-            for line in reader:
-                if line:
-                    yield reader.line_num, line
+            try:
+                next(reader, None)
+                for line in reader:
+                    if line:
+                        yield reader.line_num, line
+            except _UNREADABLE as error:
+                raise self._not_text(path, error) from None
 
     def _open(self, path: Path):
         encoding = "utf-8-sig" if self.settings.encoding == "utf-8" else self.settings.encoding

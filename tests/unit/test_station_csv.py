@@ -534,6 +534,29 @@ def test_a_file_of_zero_bytes_is_refused(tmp_path):
         reader.read(reader.find()[0])
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"\0" * 200_000, b"id,lat,lon\n" + b"A,30,110\n" * 9999 + "哈密站,30,110\n".encode("gb18030")],
+)
+def test_a_station_list_that_is_not_text_is_refused(tmp_path, content):
+    (tmp_path / "list.csv").write_bytes(content)
+    columns = {"station_id": "id", "latitude": "lat", "longitude": "lon"}
+    reader = make_reader(
+        tmp_path, station_list={"path": str(tmp_path / "list.csv"), "columns": columns}
+    )
+    with pytest.raises(BadInput, match="not readable as"):
+        reader.read(reader.find()[0])
+
+
+def test_a_compressed_file_that_was_cut_is_refused(tmp_path):
+    rows = [f"A,2017,7,{d},{h},25,30,0,0" for d in range(1, 29) for h in range(24)]
+    whole = gzip.compress("\n".join([HEADER, *rows]).encode())
+    (tmp_path / "07.csv.gz").write_bytes(whole[: len(whole) // 2])
+    reader = make_reader(tmp_path)
+    with pytest.raises(BadInput, match="not readable as"):
+        reader.read(reader.find()[0])
+
+
 def test_threads_and_row_order_change_nothing(tmp_path):
     rng = np.random.default_rng(4)
     lines = [
