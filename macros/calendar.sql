@@ -39,14 +39,9 @@
     ),
 
     year_with_ends as (
-        {%- for shift in (-365, 0, 365) %}
-        select * replace (day_index + {{ shift }} as day_index)
-        from day_sum
-        where day_index + {{ shift }} between -{{ half }} and {{ 364 + half }}
-        {%- if not loop.last %}
-        union all
-        {%- endif %}
-        {%- endfor %}
+        select day_sum.* replace (day_index + 365 * years as day_index)
+        from day_sum, (values (-1), (0), (1)) as shift (years)
+        where day_index + 365 * years between -{{ half }} and {{ 364 + half }}
     ),
 
     circular_window as (

@@ -526,6 +526,8 @@ class StationCsvReader(Reader):
         header = [name.strip() for name in header]
         if not any(header):
             raise self._empty(path)
+        if any("\0" in name for name in header):
+            raise self._not_text(path, "zero bytes in the header")
         if repeated := sorted({name for name in header if header.count(name) > 1}):
             raise BadInput(
                 f"column {repeated[0]!r} stands twice in the header",
@@ -536,7 +538,7 @@ class StationCsvReader(Reader):
             )
         if absent := [name for name in mapped if name not in header]:
             raise BadInput(
-                f"no column {absent[0]!r}; the file has {', '.join(header)}",
+                f"no column {absent[0]!r}; the file has {', '.join(header)[:500]}",
                 file=path,
                 key=f"{key}.columns",
                 remedy="map the column's name in this file, or correct delimiter",
@@ -626,7 +628,7 @@ class StationCsvReader(Reader):
                 if self._numeric(kind):
                     float(word)
             except ValueError:
-                raise broken(f"{word!r} in column {column} is not a number") from None
+                raise broken(f"{word[:50]!r} in column {column} is not a number") from None
         time = self.settings.columns.time
         if not set(time.names()) <= set(kinds):
             return
@@ -643,7 +645,7 @@ class StationCsvReader(Reader):
                 )
         except ValueError:
             shown = " ".join(field[c] for c in time.names())
-            raise broken(f"{shown!r} is not a time") from None
+            raise broken(f"{shown[:50]!r} is not a time") from None
 
     def _required(self) -> set[str]:
         names = {self.settings.columns.station_id, *self.settings.columns.time.names()}
@@ -676,7 +678,7 @@ class StationCsvReader(Reader):
             reason="empty_file",
         )
 
-    def _not_text(self, path: Path, error: Exception) -> BadInput:
+    def _not_text(self, path: Path, error: Exception | str) -> BadInput:
         return BadInput(
             f"not readable as {self.settings.encoding} text ({error})",
             file=path,
