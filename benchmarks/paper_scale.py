@@ -9,6 +9,7 @@ the warehouse:
     unchanged  a second build with nothing changed
     one_day    one more day of granules and station text, after `benchmarks.world --without-last-day`
     report     the report page      export  the default bundle      queries  the worked queries
+    peers      readers, anomalies, statistics and forest beside their peers, as `make bench` at full size
     cells      growth of models and skill with a quarter, once and four times the cells
     years      the same with the years
 
@@ -28,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import queries, report_and_export
+from benchmarks.__main__ import benchmarks
 from benchmarks.dbt_steps import Step, nodes_of, run_models, steps_of
 from benchmarks.page import update_page
 from benchmarks.process_tree import Watched, folder_bytes, watch
@@ -206,6 +208,11 @@ def one_day(setting: Setting) -> list[Record]:
     ]
 
 
+def peers() -> list[Record]:
+    """The figures with a peer, taken anew, so that one file tells of one machine and one version."""
+    return [record for measure in benchmarks([]).values() for record in measure()]
+
+
 def on_warehouse(name: str, setting: Setting) -> list[Record]:
     """Queries, or the report, or the export, of the study's warehouse."""
     warehouse = warehouse_path(setting.loaded())
@@ -266,6 +273,7 @@ STEPS = {
     "queries": lambda setting: on_warehouse("queries", setting),
     "report": lambda setting: on_warehouse("report", setting),
     "export": lambda setting: on_warehouse("export", setting),
+    "peers": lambda setting: peers(),
     "cells": lambda setting: growth("cells", setting),
     "years": lambda setting: growth("years", setting),
 }

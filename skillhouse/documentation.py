@@ -20,7 +20,7 @@ from ingest.reader import PROJECT_ROOT
 from ingest.study import Study, load_study
 from skillhouse.dbt_run import BuildFailed
 from skillhouse.dbt_vars import dbt_vars
-from skillhouse.publish import META_BUILD_COLUMNS
+from skillhouse.publish import stamped_tables
 
 DICTIONARY = PROJECT_ROOT / "docs" / "data-dictionary.md"
 SITE = PROJECT_ROOT / "docs" / "site"
@@ -43,12 +43,6 @@ that `describe` and `duckdb_columns()` show.
 A column **in bold** belongs to the key: no two rows agree in all columns of the key. *Never null*, ranges and lists
 are checked in every build, which publishes nothing when one fails. The unit `1` is a pure number, a count or
 true/false; `per metric` and the like depend on the row.
-"""
-_TAIL = """\
-### meta_column
-
-One row per column of every public table: this page as a table, with `table_name`, `column_name`, `column_type`,
-`unit`, `is_key`, `position` and `description`.
 """
 
 
@@ -101,17 +95,16 @@ def _filled(item: Any, texts: dict[str, str]) -> Any:
 def data_dictionary() -> str:
     """The page: one chapter per step of the science, one section per public table."""
     by_step: dict[str, list[dict[str, Any]]] = {step: [] for step in _STEPS}
+    by_step["meta"] += stamped_tables()
     for step, model in public_models():
         by_step[step].append(model)
     contents, chapters = [], []
     for step, title in _STEPS.items():
         models = sorted(by_step[step], key=lambda model: model["name"])
-        names = [model["name"] for model in models]
-        names += ["meta_build", "meta_column"] if step == "meta" else []
-        links = " · ".join(f"[{name}](#{name})" for name in names)
+        links = " · ".join(f"[{model['name']}](#{model['name']})" for model in models)
         contents.append(_wrapped(f"**{title}**: {links}") + "\n")
         chapters += [f"## {title}\n", *(_section(model) for model in models)]
-    return "\n".join([_HEAD, *contents, *chapters, _meta_build(), _TAIL])
+    return "\n".join([_HEAD, *contents, *chapters])
 
 
 def _wrapped(text: str) -> str:
@@ -155,13 +148,6 @@ def _rules(column: dict[str, Any]) -> Iterator[str]:
 def _named(test: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     ((name, content),) = test.items()
     return name, content.get("arguments", {})
-
-
-def _meta_build() -> str:
-    lines = ["### meta_build", "", "One row: what made this warehouse.", ""]
-    lines += ["| column | meaning |", "|---|---|"]
-    lines += [f"| `{name}` | {_one_line(text)} |" for name, text in META_BUILD_COLUMNS.items()]
-    return "\n".join(lines) + "\n"
 
 
 def write_data_dictionary(path: Path) -> None:

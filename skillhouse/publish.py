@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import polars as pl
+import yaml
 
 from ingest.reader import STATE_ROOT
 from ingest.study import Study
@@ -18,22 +19,12 @@ from skillhouse.dbt_run import BuildFailed
 from skillhouse.provenance import code_hash, git_commit, input_hash, package_versions
 from skillhouse.table_macros import install_macros
 
-META_BUILD_COLUMNS = {
-    "build_id": "text: hash of study, inputs, code, packages and sensitivity results; equal ids mean equal values",
-    "study": "key of the study",
-    "study_hash": "SHA-256 of the study's settings",
-    "input_hash": "SHA-256 over every raw file's path, content hash and status"
-    " (or size and time where not hashed)",
-    "code_hash": "SHA-256 of models, macros, readers and statistics, 16 digits",
-    "git_commit": "commit of the checkout, + when files differed from it",
-    "is_synthetic": "true when the numbers come from the synthetic twin and say nothing of the real world",
-    "seed": "seed of every random draw",
-    "started_at": "UTC start of the build",
-    "finished_at": "UTC end of the build",
-    "python_version": "Python that ran the build",
-    "package_versions": "JSON: versions of the packages that compute",
-    "platform": "operating system and processor",
-}
+_STAMPED = Path(__file__).with_name("stamped_tables.yml")
+
+
+def stamped_tables() -> list[dict[str, Any]]:
+    """`meta_build` and `meta_column`, which no model makes, described as models are."""
+    return yaml.safe_load(_STAMPED.read_text())
 
 
 def warehouse_path(study: Study) -> Path:
@@ -98,51 +89,51 @@ def stamp(build: Path, study: Study, identity: str, started: dt.datetime) -> Non
         "package_versions": json.dumps(package_versions()),
         "platform": f"{platform.system()} {platform.machine()}",
     }
-    meta_build = pl.DataFrame([row])
-    meta_column = _data_dictionary(build)
+    frames = {"meta_build": pl.DataFrame([row]), "meta_column": _data_dictionary(build)}
     with duckdb.connect(str(build / "warehouse.duckdb")) as connection:
-        for name, frame, comment in (
-            ("meta_build", meta_build, "One row: what made this warehouse."),
-            ("meta_column", meta_column, "One row per column of every public table."),
-        ):
-            connection.register("frame", frame.to_arrow())
-            connection.execute(f"create or replace table {name} as select * from frame")
-            connection.unregister("frame")
-            connection.execute(f"comment on table {name} is '{comment}'")
-        for column, text in META_BUILD_COLUMNS.items():
-            connection.execute(
-                f"""comment on column meta_build.{column} is '{text.replace("'", "''")}'"""
-            )
+        for table in stamped_tables():
+            _write_stamped(connection, table, frames[table["name"]])
         install_macros(connection)
 
 
+def _write_stamped(
+    connection: duckdb.DuckDBPyConnection, table: dict[str, Any], rows: pl.DataFrame
+) -> None:
+    """Create a table as described, with its comments, and fill it."""
+    types = ", ".join(f"{column['name']} {column['data_type']}" for column in table["columns"])
+    connection.execute(f"create or replace table {table['name']} ({types})")
+    connection.register("stamped", rows.to_arrow())
+    connection.execute(f"insert into {table['name']} by name from stamped")
+    connection.unregister("stamped")
+    comments = {f"table {table['name']}": table["description"]}
+    comments |= {f"column {table['name']}.{c['name']}": c["description"] for c in table["columns"]}
+    for item, text in comments.items():
+        connection.execute(f"""comment on {item} is '{text.replace("'", "''")}'""")
+
+
 def _data_dictionary(build: Path) -> pl.DataFrame:
-    rows = [
-        {
-            "table_name": name,
-            "column_name": column["name"],
-            "column_type": column["data_type"],
-            "unit": column["config"]["meta"].get("unit"),
-            "is_key": column["name"] in node["config"]["meta"]["key"],
-            "position": position,
-            "description": column["description"],
-        }
-        for name, node in sorted(_public_models(build).items())
-        for position, column in enumerate(node["columns"].values(), start=1)
-    ]
-    rows += [
-        {
-            "table_name": "meta_build",
-            "column_name": column,
-            "column_type": "boolean" if column.startswith("is_") else "varchar",
-            "unit": None,
-            "is_key": column == "build_id",
-            "position": position,
-            "description": text,
-        }
-        for position, (column, text) in enumerate(META_BUILD_COLUMNS.items(), start=1)
-    ]
-    return pl.DataFrame(rows)
+    models = [*(node for _, node in sorted(_public_models(build).items())), *stamped_tables()]
+    return pl.DataFrame(
+        [
+            {
+                "table_name": model["name"],
+                "column_name": column["name"],
+                "column_type": column["data_type"],
+                "unit": column["config"]["meta"].get("unit"),
+                "is_key": column["name"] in model["config"]["meta"]["key"],
+                "position": position,
+                "description": column["description"],
+            }
+            for model in models
+            for position, column in enumerate(_columns(model), start=1)
+        ]
+    )
+
+
+def _columns(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """dbt's manifest keeps a model's columns by name, its YAML as a list."""
+    columns = model["columns"]
+    return list(columns.values()) if isinstance(columns, dict) else columns
 
 
 def publish(build: Path, study: Study, identity: str) -> Path:

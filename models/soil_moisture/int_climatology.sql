@@ -1,3 +1,4 @@
+{{ config(materialized="view") }}
 {#- climatology of every series, from its own valid days, or from the common days where cross_mask is set -#}
 {% set rules = var('study').rules %}
 {%- if rules.cross_mask %}
