@@ -35,6 +35,8 @@ def test_query_runs(request, page, heading, query, wants_rows):
     with duckdb.connect(str(study.warehouse), read_only=True) as connection:
         for statement in connection.extract_statements(query):
             found = connection.execute(statement)
+            if statement.type == duckdb.StatementType.CREATE:  # a pivot first lists its columns
+                continue
             assert found.description
             assert found.fetchall() or not wants_rows
 
