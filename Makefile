@@ -8,7 +8,7 @@ V ?=
 .DEFAULT_GOAL := help
 
 .PHONY: help build sensitivity test lint check doctor sql report figures export docs diff \
-	bench bench-world bench-check clean distclean
+	bench bench-world bench-paper bench-check clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,10 @@ bench-check: $(VENV)/bench-installed  ## are the recorded ratios still reached? 
 
 bench-world: $(VENV)/installed  ## a synthetic lake of the published study's size: make bench-world [CELLS=2287]
 	@exec $(VENV)/bin/python -m benchmarks.world $(if $(CELLS),--cells $(CELLS))
+
+bench-paper: $(VENV)/bench-installed  ## a study of that size, step by step: make bench-paper [STEPS=build,queries] [MEMORY=2GiB]
+	@exec $(VENV)/bin/python -m benchmarks.paper_scale \
+		--steps $(or $(STEPS),build,unchanged,queries,report,export) $(if $(MEMORY),--memory $(MEMORY))
 
 clean:  ## remove what was generated (raw files of the twin, lake, builds, warehouses)
 	rm -rf data .build export report/out docs/site logs target warehouse.duckdb warehouse.duckdb.wal
