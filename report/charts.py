@@ -41,6 +41,24 @@ def _top(title: str | None = None, **more) -> alt.Legend:
     return alt.Legend(orient="top", title=title, **more)
 
 
+def _names() -> alt.Axis:
+    """Axis of names: one too long for a phone is broken at a space, into two lines."""
+    is_long = "length(datum.label) > 22"
+    parts = "split(replace(datum.label, /^(.{10,20}) /, '$1|'), '|')"
+    return alt.Axis(
+        labelExpr=f"{is_long} ? {parts} : datum.label",
+        labelLineHeight=11,
+        labelOffset={"condition": {"test": is_long, "value": -5.5}, "value": 0},
+        labelLimit=190,
+    )
+
+
+def _colours_of(products: dict[str, str]) -> alt.Scale:
+    """Colours of products: those of their role, or others for products without one."""
+    spare = iter(("#1b9e77", "#9970ab", "#cc79a7", "#0072b2") * 3)
+    return _scale({p: PRODUCT_COLOURS.get(role) or next(spare) for p, role in products.items()})
+
+
 def stations_per_cell(data: str, most: int) -> alt.LayerChart:
     """Bars: number of cells by their number of stations, with share."""
     base = alt.Chart(alt.NamedData(data)).encode(
@@ -62,7 +80,7 @@ def stations_per_cell(data: str, most: int) -> alt.LayerChart:
 def significance_bars(data: str, layer: str) -> alt.LayerChart:
     """Stacked shares of cells by sign and significance of the gain, a row per way of judging."""
     base = alt.Chart(alt.NamedData(data)).transform_filter(f"datum.layer === '{layer}'")
-    rows = alt.Y("test:N", title=None, sort=alt.SortField("test_order"))
+    rows = alt.Y("test:N", title=None, sort=alt.SortField("test_order"), axis=_names())
     bars = base.mark_bar().encode(
         y=rows,
         x=alt.X(
@@ -78,7 +96,7 @@ def significance_bars(data: str, layer: str) -> alt.LayerChart:
         tooltip=["test:N", "class:N", "n:Q", alt.Tooltip("share:Q", format=".1%")],
     )
     text = (
-        base.transform_filter("datum.share > 0.07")
+        base.transform_filter("datum.share >= 0.1")
         .transform_calculate(middle="(datum.start + datum.end) / 2")
         .mark_text(fontSize=10)
         .encode(
@@ -103,12 +121,13 @@ def interval_widths(layer: str) -> alt.LayerChart:
             block=f"datum.{layer}_block_high - datum.{layer}_block_low",
         )
     )
-    x = alt.X("iid:Q", title="width by independent days (ΔR)")
+    x = alt.X("iid:Q", title="width by independent days (ΔR, –)", axis=alt.Axis(tickCount=6))
     points = base.mark_circle(size=14, opacity=0.5, color=PRODUCT_COLOURS["candidate"]).encode(
         x=x,
-        y=alt.Y("block:Q", title="width by blocks of days (ΔR)"),
+        y=alt.Y("block:Q", title="width by blocks of days (ΔR, –)"),
         tooltip=[
-            "gridcell_id:N",
+            alt.Tooltip("gridcell_id:N", title="cell"),
+            alt.Tooltip("stations:N", title="stations"),
             alt.Tooltip("iid:Q", format=".3f"),
             alt.Tooltip("block:Q", format=".3f"),
         ],
@@ -120,7 +139,7 @@ def interval_widths(layer: str) -> alt.LayerChart:
 def strata(data: str, layer: str, n: int) -> alt.LayerChart:
     """Mean gain with interval, a row per stratum."""
     base = alt.Chart(alt.NamedData(data)).transform_filter(f"datum.layer === '{layer}'")
-    rows = alt.Y("label:N", title=None, sort=alt.SortField("order"), axis=alt.Axis(labelLimit=190))
+    rows = alt.Y("label:N", title=None, sort=alt.SortField("order"), axis=_names())
     zero = base.mark_rule(style="rule").encode(x=alt.datum(0))
     tooltip = [
         "stratum:N",
@@ -136,10 +155,13 @@ def strata(data: str, layer: str, n: int) -> alt.LayerChart:
         .mark_rule(strokeWidth=2, color=PRODUCT_COLOURS["candidate"])
         .encode(y=rows, x="mean_delta_r_ci_lower:Q", x2="mean_delta_r_ci_upper:Q")
     )
-    point = base.mark_point(filled=True, size=46, color=PRODUCT_COLOURS["candidate"]).encode(
-        y=rows, x=alt.X("mean_delta_r:Q", title="mean ΔR"), tooltip=tooltip
+    colour = PRODUCT_COLOURS["candidate"]
+    point = base.mark_point(filled=True, size=46, opacity=1, color=colour).encode(
+        y=rows,
+        x=alt.X("mean_delta_r:Q", title="mean ΔR (–)", axis=alt.Axis(tickCount=6)),
+        tooltip=tooltip,
     )
-    return alt.layer(zero, interval, point).properties(usermeta=_meta(n * 19))
+    return alt.layer(zero, interval, point).properties(usermeta=_meta(n * _ROW))
 
 
 def cross_validation(data: str, layer: str) -> alt.LayerChart:
@@ -205,13 +227,16 @@ def importance(data: str, target: str, layer: str, *, labels: list[str]) -> alt.
     return alt.layer(bars, noise, error).properties(usermeta=_meta(len(labels) * _ROW))
 
 
-def factor_groups(data: str, factor: str, layer: str, targets: list[str]) -> alt.LayerChart:
+def factor_groups(
+    data: str, factor: str, layer: str, targets: list[str], *, title: str
+) -> alt.LayerChart:
     """Boxes of a target by groups of cells with a rising factor.
 
     Args:
         data: frame with quartiles, whiskers and label of every group.
         factor, layer: which rows.
         targets: what to show; more than one stand side by side.
+        title: the factor's name and unit.
     """
     base = alt.Chart(alt.NamedData(data)).transform_filter(
         f"datum.factor === '{factor}' && datum.layer === '{layer}'"
@@ -219,7 +244,7 @@ def factor_groups(data: str, factor: str, layer: str, targets: list[str]) -> alt
     )
     x = alt.X(
         "group_label:N",
-        title=None,
+        title=title,
         sort=alt.SortField("group_index"),
         axis=alt.Axis(labelAngle=0, grid=False, labelExpr="split(datum.label, '|')", labelLimit=80),
     )
@@ -258,7 +283,7 @@ def factor_groups(data: str, factor: str, layer: str, targets: list[str]) -> alt
     layers = [whisker, box, median, mean]
     if not several:
         layers.insert(0, base.mark_rule(style="rule").encode(y=alt.datum(0)))
-    return alt.layer(*layers).properties(usermeta=_meta(210))
+    return alt.layer(*layers).properties(usermeta=_meta(225))
 
 
 def kept_and_left(data: str, rows: list[str], title: str, reasons: list[str]) -> alt.Chart:
@@ -267,7 +292,7 @@ def kept_and_left(data: str, rows: list[str], title: str, reasons: list[str]) ->
         alt.Chart(alt.NamedData(data))
         .mark_bar()
         .encode(
-            y=alt.Y("row:N", title=None, sort=rows, axis=alt.Axis(labelLimit=190)),
+            y=alt.Y("row:N", title=None, sort=rows, axis=_names()),
             x=alt.X(
                 "share:Q",
                 title=title,
@@ -304,7 +329,7 @@ def sensitivity(data: str, layer: str, n: int) -> alt.LayerChart:
     line = base.transform_filter("datum.switch === 'base'").mark_rule(style="error").encode(x=x)
     point = base.mark_point(filled=True, size=52, color=PRODUCT_COLOURS["candidate"]).encode(
         x=x,
-        y=alt.Y("label:N", title=None, sort=alt.SortField("order"), axis=alt.Axis(labelLimit=190)),
+        y=alt.Y("label:N", title=None, sort=alt.SortField("order"), axis=_names()),
         tooltip=[
             alt.Tooltip("label:N", title="rule"),
             alt.Tooltip("value_of_base:N", title="in the study"),
@@ -322,7 +347,7 @@ def sensitivity(data: str, layer: str, n: int) -> alt.LayerChart:
 def robustness(data: str, n: int) -> alt.LayerChart:
     """Kendall's tau of each variant's ranking of the factors with the base's."""
     base = alt.Chart(alt.NamedData(data)).encode(
-        y=alt.Y("label:N", title=None, sort=alt.SortField("order"), axis=alt.Axis(labelLimit=190)),
+        y=alt.Y("label:N", title=None, sort=alt.SortField("order"), axis=_names()),
         x=alt.X(
             "model:N",
             title=None,
@@ -352,7 +377,9 @@ def robustness(data: str, n: int) -> alt.LayerChart:
     return alt.layer(field, text).properties(usermeta=_meta(n * 30 + 10))
 
 
-def lags(data: str, field: str, title: str, steps: list[int]) -> alt.LayerChart:
+def lags(
+    data: str, field: str, title: str, *, steps: list[int], products: dict[str, str]
+) -> alt.LayerChart:
     """Median correlation over cells by lag, a line per product; zero lag marked."""
     base = alt.Chart(alt.NamedData(data))
     zero = base.mark_rule(style="rule").encode(x=alt.datum(0))
@@ -365,7 +392,7 @@ def lags(data: str, field: str, title: str, steps: list[int]) -> alt.LayerChart:
         y=alt.Y("median_r:Q", title="median R over cells (–)"),
         color=alt.Color(
             "product:N",
-            scale=alt.Scale(range=["#2b83ba", "#e08214", "#1b9e77", "#9970ab"]),
+            scale=_colours_of(products),
             legend=_top(),
         ),
         tooltip=[
@@ -385,7 +412,7 @@ def anomaly_series() -> alt.LayerChart:
     line = base.mark_line(strokeWidth=1.2, opacity=0.85, invalid="break-paths-show-domains").encode(
         x=alt.X(
             "date:T",
-            title=None,
+            title="day (UTC)",
             scale=alt.Scale(type="utc"),
             axis=alt.Axis(tickCount=6, grid=False, format="%b %Y", labelOverlap=True),
         ),
@@ -397,7 +424,7 @@ def anomaly_series() -> alt.LayerChart:
             alt.Tooltip("value:Q", title="anomaly (m³/m³)", format="+.3f"),
         ],
     )
-    return alt.layer(zero, line).properties(usermeta=_meta(170))
+    return alt.layer(zero, line).properties(usermeta=_meta(185))
 
 
 def anomaly_scatter() -> alt.LayerChart:

@@ -22,7 +22,7 @@ _CONFIG = {
     "style": {
         "land": {"fill": "#f1efe9", "color": "#8d8d8d", "strokeWidth": 0.6},
         "border": {"color": "#a9a9a9", "strokeWidth": 0.6, "strokeDash": [3, 2]},
-        "cell": {"stroke": "#333333", "strokeWidth": 0.15},
+        "gridcell": {"stroke": "#333333", "strokeWidth": 0.15},
         "unknown": {"color": "#8d8d8d", "strokeWidth": 0.8},
         "bin": {"stroke": "#333333", "strokeWidth": 0.15},
         "picked": {"color": "#000000", "strokeWidth": 2},
@@ -68,8 +68,7 @@ def write_figures(warehouse: Path, out: Path, *, say=print) -> list[Path]:
                 offset=14,
             )
         )
-        maps = any(c.usermeta["kind"] == "map" for p in figure.panels for c in p.charts)
-        if maps:
+        if not figure.legend:
             whole = whole.resolve_scale(color="independent")
         spec = complete_spec(
             whole, shared | figure.data, cell_px=cell_px, mask=findings.headline

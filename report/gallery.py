@@ -125,7 +125,8 @@ def _stations(findings: Findings) -> Figure:
         status="ssm_status",
         tooltip=[
             alt.Tooltip("gridcell_id:N", title="cell"),
-            alt.Tooltip("n_stations:Q", title="stations"),
+            alt.Tooltip("n_stations:Q", title="number of stations"),
+            alt.Tooltip("stations:N", title="stations"),
             alt.Tooltip("representativeness_frac:Q", title="representativeness", format=".2f"),
         ],
     )
@@ -142,7 +143,7 @@ def _stations(findings: Findings) -> Figure:
             Panel("Cells by number of stations", (bars,)),
         ),
         csv="cells",
-        csv_columns=("gridcell_id", "latitude", "longitude", "n_stations"),
+        csv_columns=("gridcell_id", "latitude", "longitude", "n_stations", "stations"),
         columns=2,
         data={"station_counts": counts},
         published="Fig. 1",
@@ -152,7 +153,7 @@ def _stations(findings: Findings) -> Figure:
 def _skill_tooltip(layer: str) -> list[alt.Tooltip]:
     return [
         alt.Tooltip("gridcell_id:N", title="cell"),
-        alt.Tooltip("n_stations:Q", title="stations"),
+        alt.Tooltip("stations:N", title="stations"),
         alt.Tooltip(f"{layer}_n_days:Q", title="days"),
         alt.Tooltip(f"{layer}_r_baseline:Q", title="R baseline", format=".3f"),
         alt.Tooltip(f"{layer}_r_candidate:Q", title="R candidate", format=".3f"),
@@ -174,7 +175,7 @@ def _skill(findings: Findings, layer: str) -> Figure:
         gain = role == "gain"
         column = f"{layer}_delta_r" if gain else f"{layer}_r_{role}"
         status = f"{layer}_status" if gain else f"{layer}_{role}_status"
-        title = "Gain ΔR = candidate − baseline"
+        title = "ΔR = candidate − baseline"
         if not gain:
             product = findings.products[role]
             title = f"R of the {role}, {product}"
@@ -185,7 +186,7 @@ def _skill(findings: Findings, layer: str) -> Figure:
         unknown = cells.filter(pl.col(column).is_null())[status]
         caption = f"{known.len():,} cells, mean {known.mean():{'+' if gain else ''}.3f}"
         if unknown.len():
-            caption += f"; hollow, no value: {counted(unknown)}"
+            caption += f"; crosses, no value: {counted(unknown)}"
         if not gain:
             caption += f"\n{findings.titles[product]}"
         scale = gain_scale if gain else r_scale
@@ -232,9 +233,9 @@ def _significance(findings: Findings) -> Figure:
         for order, (test, significant) in enumerate(
             {
                 "independent days": pl.col(f"{layer}_iid_significant"),
-                "independent days, FDR 5 %": pl.col(f"{layer}_iid_q") < 0.05,
+                "independent days, FDR\u00a05\u00a0%": pl.col(f"{layer}_iid_q") < 0.05,
                 "blocks of days": pl.col(f"{layer}_block_significant"),
-                "blocks of days, FDR 5 %": pl.col(f"{layer}_block_q") < 0.05,
+                "blocks of days, FDR\u00a05\u00a0%": pl.col(f"{layer}_block_q") < 0.05,
             }.items()
         ):
             start = 0.0
@@ -362,10 +363,10 @@ def _factor_maps(findings: Findings) -> Figure:
         caption = f"larger: {row['larger_means']}; {known.len():,} cells"
         unknown = cells.filter(pl.col(name).is_null())[status]
         if unknown.len():
-            caption += f"; hollow, no value: {counted(unknown)}"
+            caption += f"; crosses, no value: {counted(unknown)}"
         tooltip = [
             alt.Tooltip("gridcell_id:N", title="cell"),
-            alt.Tooltip("n_stations:Q", title="stations"),
+            alt.Tooltip("stations:N", title="stations"),
             alt.Tooltip(f"{name}:Q", title=f"{factor_label(name)} ({unit})", format=".3~g"),
         ]
         panels.append(
@@ -387,7 +388,7 @@ def _factor_maps(findings: Findings) -> Figure:
     names = findings.factors["factor"].to_list()
     complete = cells.select(names).drop_nulls().height
     negative = "; ".join(
-        f"{product} {n_negative:,} of {n:,}"
+        f"{'stations' if product == 'insitu' else product} {n_negative:,} of {n:,}"
         for product, n, n_negative in findings.tables["coupling"].iter_rows()
         if n_negative
     )
@@ -507,7 +508,7 @@ def _importance(findings: Findings) -> Figure:
                 continue
             labels = rows.sort("importance_rank", "factor")["label"].to_list()
             chart = charts.importance("importance", target, layer, labels=labels)
-            caption = "light: association only, the baseline sees no brightness temperature"
+            caption = "pale: association only, the baseline sees no brightness temperature"
             panels.append(Panel(title, (chart,), caption if target == "r_baseline" else ""))
     return Figure(
         key="importance",
@@ -542,7 +543,7 @@ def p_text(value: float | None) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.3g}" if abs(value) >= 1 else f"{value:.2g}"
+    return (f"{value:.3g}" if abs(value) >= 1 else f"{value:.2g}").replace("-", "−")
 
 
 def _groups(findings: Findings) -> list[Figure]:
@@ -574,7 +575,9 @@ def _group_figure(findings, groups: pl.DataFrame, tests: pl.DataFrame, fact: dic
                 why = _why(every.filter(layer=layer)["status"])
                 panels.append(Panel(title, note=f"No groups of cells: {why}."))
                 continue
-            chart = charts.factor_groups("groups_" + factor, factor, layer, targets)
+            chart = charts.factor_groups(
+                "groups_" + factor, factor, layer, targets, title=f"{name} ({unit})"
+            )
             lines = [
                 _tests_in_words(tests, factor, target, layer, named=len(targets) > 1)
                 for target in targets
@@ -635,7 +638,7 @@ def _robustness(findings: Findings) -> Figure:
             model=pl.format(
                 "{}|{}",
                 pl.col("target").replace(
-                    {"delta_r": "ΔR", "r_baseline": "R base", "r_candidate": "R cand"}
+                    {"delta_r": "ΔR| ", "r_baseline": "R|base", "r_candidate": "R|cand"}
                 ),
                 pl.col("layer"),
             ),
@@ -659,7 +662,7 @@ def _robustness(findings: Findings) -> Figure:
         section="checks",
         title="Do other choices rank the factors as the base does?",
         guide="Agreement of the ranking of the factors: 1 is the same order, 0 is no relation."
-        " About 0.7 is what the forests' own noise leaves.",
+        " About 0.7 is what the forests' own noise leaves. ssm: surface, rzsm: root zone.",
         n=f"{every['n_cells'].max() or 0:,} cells at most",
         panels=panels,
         csv="robustness",
@@ -724,7 +727,14 @@ def _lags(findings: Findings) -> Figure:
         best = rows.sort("median_r", descending=True).group_by("product", maintain_order=True)
         peaks = ", ".join(f"{r['product']} {r[column]}" for r in best.first().to_dicts())
         data[table] = rows
-        chart = charts.lags(table, column, words, rows[column].unique().sort().to_list())
+        roles = {key: role for role, key in findings.products.items()}
+        chart = charts.lags(
+            table,
+            column,
+            words,
+            steps=rows[column].unique().sort().to_list(),
+            products={p: roles.get(p, "") for p in rows["product"].unique().sort()},
+        )
         panels.append(Panel(title, (chart,), f"best lag: {peaks}"))
     return Figure(
         key="lags",

@@ -19,6 +19,7 @@ _MIN_SPAN_DEGREES = 1.6
 _MARGIN = 0.05
 _BINS = 24
 _AXIS_WIDTH = 46
+_CROSS = "M-1,-1L1,1M-1,1L1,-1"
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def cell_map(
     tooltip: list[alt.Tooltip],
     layer: str | None = None,
 ) -> alt.LayerChart:
-    """Map of one column of the cells; grey where the gain is not significant, hollow where unknown.
+    """Map of one column of the cells; grey where the gain is not significant, a cross where unknown.
 
     Args:
         field: column of the cells.
@@ -225,9 +226,8 @@ def cell_map(
         if layer
         else "false"
     )
-    hollow = {"shape": "square", "filled": False, "clip": True}
     unknown = cells.transform_filter(f"datum.{field} === null").mark_point(
-        style="unknown", size=size, **hollow
+        style="unknown", size=size, shape=_CROSS, filled=False, opacity=1, clip=True
     )
     known = cells.transform_filter(f"datum.{field} !== null")
     muted = known.transform_filter(grey).mark_square(
@@ -235,11 +235,15 @@ def cell_map(
     )
     coloured = (
         known.transform_filter(f"!({grey})")
-        .mark_square(style="cell", opacity=1, clip=True, size=size)
+        .mark_square(style="gridcell", opacity=1, clip=True, size=size)
         .encode(color=colour)
     )
     ring = cells.transform_filter("datum.gridcell_id === picked").mark_point(
-        style="picked", size=alt.expr("max(cell_px * cell_px, 60) * 2.2"), **hollow
+        style="picked",
+        size=alt.expr("max(cell_px * cell_px, 60) * 2.2"),
+        shape="square",
+        filled=False,
+        clip=True,
     )
     shown = [*tooltip, alt.Tooltip(f"{status}:N", title="status")]
     layers = [unknown.encode(tooltip=shown)]
@@ -254,7 +258,11 @@ def cell_map(
 def _degrees(positive: str, negative: str) -> alt.Axis:
     text = f"format(abs(datum.value), '~r') + '°' + (datum.value < 0 ? '{negative}' : '{positive}')"
     return alt.Axis(
-        labelExpr=text, tickCount=4, grid=False, minExtent=_AXIS_WIDTH if positive == "N" else 0
+        labelExpr=text,
+        labelFlush=16,  # pixels from an end within which a label is kept inside
+        tickCount=4,
+        grid=False,
+        minExtent=_AXIS_WIDTH if positive == "N" else 0,
     )
 
 
@@ -275,7 +283,8 @@ def legend_histogram(data: str, scale: ColourScale, *, gain: bool = False) -> al
         scale=alt.Scale(domain=[scale.low, scale.high], nice=False, zero=False),
         axis=alt.Axis(values=ticks, format=".3~g", grid=False, labelFlush=True),
     )
-    axis = alt.Axis(tickCount=2, tickMinStep=1, minExtent=_AXIS_WIDTH, grid=False, format="d")
+    whole = "datum.value % 1 ? '' : format(datum.value, ',d')"
+    axis = alt.Axis(tickCount=2, labelExpr=whole, minExtent=_AXIS_WIDTH, grid=False)
     shown = "mask == 'iid' ? datum.n_iid : mask == 'block' ? datum.n_block : datum.n"
     base = alt.Chart(alt.NamedData(data)).transform_calculate(
         coloured=shown if gain else "datum.n", zero="0"

@@ -43,7 +43,7 @@
       style: {
         land: { fill: css("--land"), color: css("--coast"), strokeWidth: 0.7 },
         border: { color: css("--coast"), strokeWidth: 0.7, strokeDash: [4, 3] },
-        cell: { stroke: edge, strokeWidth: isDark() ? 0.5 : 0.25 },
+        gridcell: { stroke: edge, strokeWidth: isDark() ? 0.5 : 0.25 },
         bin: { stroke: edge, strokeWidth: 0.2 },
         unknown: { color: css("--soft"), strokeWidth: 1.1 },
         picked: { color: css("--ring"), strokeWidth: 2.2 },
@@ -62,7 +62,7 @@
     const kind = spec.usermeta.kind, width = Math.floor(element.clientWidth);
     if (!width) return;
     const full = JSON.parse(JSON.stringify(spec), (key, value) =>
-      key === "labelLimit" ? Math.min(value, Math.round(0.4 * width)) : value);
+      key === "labelLimit" ? Math.min(value, Math.round(0.42 * width)) : value);
     full.datasets = datasets ?? Object.fromEntries(namesIn(spec).map((name) => [name, rows(name)]));
     full.width = width;
     full.height = kind === "map" ? Math.round((width - 60) * spec.usermeta.aspect + 24)
@@ -127,10 +127,24 @@
     view.signal("zoom_longitude", part(x, centre[0])).signal("zoom_latitude", part(y, centre[1]));
     view.runAsync();
   };
-  const middle = (element) => ["x", "y"].map((s) => {
-    const [low, high] = element.view.scale(s).domain();
-    return (low + high) / 2;
-  });
+  const shownRange = (element) => ["x", "y"].map((s) => element.view.scale(s).domain());
+  const lonLat = (cell) => [cell.longitude, cell.latitude];
+  const isShown = (element, cell) => {
+    const ranges = shownRange(element);
+    return lonLat(cell).every((value, i) => ranges[i][0] <= value && value <= ranges[i][1]);
+  };
+  const centre = (element) => { // of a zoom: the chosen cell, which so stays in view
+    const cell = cellOf.get(picked);
+    return cell && isShown(element, cell) ? lonLat(cell)
+      : shownRange(element).map(([low, high]) => (low + high) / 2);
+  };
+  const follow = (element) => { // moves the map where the chosen cell lies outside
+    const cell = cellOf.get(picked);
+    if (!cell || isShown(element, cell)) return;
+    const [x, y] = shownRange(element).map(([low, high], i) =>
+      [lonLat(cell)[i] - (high - low) / 2, lonLat(cell)[i] + (high - low) / 2]);
+    element.view.signal("zoom_longitude", x).signal("zoom_latitude", y).runAsync();
+  };
   const reset = (element) => draw(element, specOf(element));
   const nearest = (element, event, within) => {
     const { view } = element, box = element.querySelector("canvas").getBoundingClientRect();
@@ -154,10 +168,10 @@
     element.addEventListener("dblclick", (event) => zoomTo(element, nearest(element, event, 0)[1], 0.5));
     element.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-      if (step) choose(neighbour(step));
+      if (step) { choose(neighbour(step)); follow(element); }
       else if (event.key === "Enter" && picked) open(picked, element);
-      else if (event.key === "+" || event.key === "=") zoomTo(element, middle(element), 0.6);
-      else if (event.key === "-") zoomTo(element, middle(element), 1 / 0.6);
+      else if (event.key === "+" || event.key === "=") zoomTo(element, centre(element), 0.6);
+      else if (event.key === "-") zoomTo(element, centre(element), 1 / 0.6);
       else if (event.key === "0") reset(element);
       else return;
       event.preventDefault();
@@ -165,8 +179,8 @@
     const buttons = document.createElement("div");
     buttons.className = "zoom";
     for (const [sign, name, act] of [
-      ["+", "Zoom in", () => zoomTo(element, middle(element), 0.6)],
-      ["−", "Zoom out", () => zoomTo(element, middle(element), 1 / 0.6)],
+      ["+", "Zoom in", () => zoomTo(element, centre(element), 0.6)],
+      ["−", "Zoom out", () => zoomTo(element, centre(element), 1 / 0.6)],
       ["↺", "Whole map", () => reset(element)],
     ]) {
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: sign, title: name });
@@ -203,6 +217,8 @@
   const isNumber = (value) => typeof value === "number";
   const text = (value, digits = 3) => isNumber(value) ? value.toFixed(digits).replace("-", "−") : "–";
   const signed = (value, digits = 3) => isNumber(value) ? (value > 0 ? "+" : "") + text(value, digits) : "–";
+  const range = (row, name) => isNumber(row[`${name}_low`])
+    ? `${signed(row[`${name}_low`])} to ${signed(row[`${name}_high`])}` : "–";
   const words = (status) => (status ?? "unknown").replaceAll("_", " ");
   const make = (tag, content = "", more = {}) => {
     const element = Object.assign(document.createElement(tag), more);
@@ -227,14 +243,17 @@
     const planes = Math.ceil(size / 8), first = Date.parse(start);
     const layers = {};
     Object.keys(page.layers).forEach((layer, l) => {
+      let before; // the last product is held as difference to the one before it
       layers[layer] = products.map((product, p) => {
-        const offset = (l * products.length + p) * days, values = [];
+        const offset = (l * products.length + p) * days, values = [], held = [];
         for (let day = 0, level = 0; day < days; day++) {
           const i = offset + day, folded = bytes[planes + i] + 256 * bytes[planes + size + i];
           level += folded % 2 ? -(folded + 1) / 2 : folded / 2;
+          held.push(level + (p && p === products.length - 1 ? before[day] : 0));
           const known = bytes[i >> 3] & (128 >> (i & 7));
-          values.push(known ? +(level * step).toFixed(4) : null);
+          values.push(known ? +(held[day] * step).toFixed(4) : null);
         }
+        before = held;
         return { ...product, values };
       });
     });
@@ -266,14 +285,17 @@
     const body = [
       make("div", [make("h2", `Cell ${id}`, { id: "cell-title" }),
         make("span", [step(-1, "‹", "Previous cell"), " ", step(1, "›", "Next cell"), " ", end])], { className: "bar" }),
-      make("p", `${text(Math.abs(cell.latitude), 3)}° ${cell.latitude < 0 ? "S" : "N"}, ${text(Math.abs(cell.longitude), 3)}° ${cell.longitude < 0 ? "W" : "E"} · ${cell.n_stations} station${cell.n_stations === 1 ? "" : "s"}`
+      make("p", `${text(Math.abs(cell.latitude), 3)}° ${cell.latitude < 0 ? "S" : "N"}, ${text(Math.abs(cell.longitude), 3)}° ${cell.longitude < 0 ? "W" : "E"} · ${cell.n_stations} station${cell.n_stations === 1 ? "" : "s"}: ${cell.stations ?? "–"}`
         + (isNumber(cell.representativeness_frac) ? ` · stands for ${Math.round(100 * cell.representativeness_frac)} % of the cell` : ""), { className: "muted" }),
-      tableOf("Skill and gain", ["layer", "days", "R baseline", "R candidate", "ΔR", "by blocks", "by days", "status"],
-        Object.entries(page.layers).map(([l, name]) => [
-          name, text(cell[`${l}_n_days`], 0), text(cell[`${l}_r_baseline`]), text(cell[`${l}_r_candidate`]),
-          signed(cell[`${l}_delta_r`]), ...["block", "iid"].map((s) => isNumber(cell[`${l}_${s}_low`])
-            ? `${signed(cell[`${l}_${s}_low`], 2)} to ${signed(cell[`${l}_${s}_high`], 2)}` : "–"),
-          words(cell[`${l}_status`])])),
+      tableOf("Skill and gain", ["", ...Object.values(page.layers)], [
+        ["days in common", (l) => text(cell[`${l}_n_days`], 0)],
+        ["R baseline", (l) => text(cell[`${l}_r_baseline`])],
+        ["R candidate", (l) => text(cell[`${l}_r_candidate`])],
+        ["gain ΔR", (l) => signed(cell[`${l}_delta_r`])],
+        ["95 %, blocks of days", (l) => range(cell, `${l}_block`)],
+        ["95 %, single days", (l) => range(cell, `${l}_iid`)],
+        ["status", (l) => words(cell[`${l}_status`])],
+      ].map(([name, of]) => [name, ...Object.keys(page.layers).map(of)])),
     ];
     const legend = make("ul", page.series.products.map(({ key, label: name }) => {
       const colour = page.series.specs.ssm.lines.layer[1].encoding.color.scale;
@@ -285,7 +307,7 @@
     const series = await seriesOf(id);
     if (turn !== asked) return;
     if (page.series.withheld.length) body.push(make("p",
-      `Not in this page, as they may not be passed on: series of ${page.series.withheld.join(", ")}.`, { className: "note" }));
+      `Not in this page, as they may not be passed on: series of ${page.series.withheld.map((p) => p === "insitu" ? "the stations" : p).join(", ")}.`, { className: "note" }));
     if (series) {
       body.push(make("h3", "Daily anomalies"), legend, make("p", "Alt and wheel: zoom in time; Shift and drag: move.", { className: "small" }));
       for (const [layer, name] of Object.entries(page.layers)) {

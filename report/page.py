@@ -240,13 +240,14 @@ def _layer(findings: Findings, layer: str) -> dict:
         variant="base", target="delta_r", layer=layer, scheme="spatial_block"
     )
     shown = [summary[name] for name in _INTERVAL]
-    reach = 1.15 * max(
+    sizes = [
         abs(row[name])
         for row in map(findings.summary, LAYERS)
         if row
         for name in _INTERVAL
         if row[name] is not None
-    )
+    ]
+    reach = 1.15 * max(sizes) or 0.1  # no gain anywhere: two equal products
     place = [None if value is None else 50 + 50 * value / reach for value in shown]
     return {
         "key": layer,

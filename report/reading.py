@@ -13,6 +13,7 @@ from ibis import _
 from ingest.reader import BadInput
 
 LAYERS = {"ssm": "surface", "rzsm": "root zone"}
+_MOST_NAMES = 6
 _SPELLED = {"lai": "LAI", "tb": "Tb", "sd": "SD"}
 _SUPERSCRIPT = str.maketrans("123", "¹²³")
 
@@ -60,7 +61,7 @@ def read_findings(warehouse: Path) -> Findings:
     Returns:
         its findings.
     Raises:
-        BadInput: there is no such file.
+        BadInput: there is no such file, or no cell in it.
     """
     if not warehouse.exists():
         raise BadInput(
@@ -71,6 +72,14 @@ def read_findings(warehouse: Path) -> Findings:
         )
     con = ibis.duckdb.connect(warehouse, read_only=True)
     try:
+        if not con.table("dim_gridcell").count().execute():
+            status = con.table("dim_station").select("status").to_polars()["status"]
+            raise BadInput(
+                f"no cell, so nothing to report; stations: {counted(status) or 'none'}",
+                file=warehouse,
+                remedy="fct_ledger says what was left out and why: make sql STUDY=<name>",
+                reason="no_cell",
+            )
         return _read(con, warehouse)
     finally:
         con.disconnect()
@@ -124,12 +133,18 @@ def _read(con, path: Path) -> Findings:
 
 
 def _cells(con, roles: dict[str, str], factors: list[str]) -> pl.DataFrame:
-    """One row per cell: place, skill and gain of both layers, factors and every status."""
+    """One row per cell: place, stations, skill and gain of both layers, factors and every status."""
     cells = (
         con.table("dim_gridcell")
         .select("gridcell_id", "latitude", "longitude", "n_stations", "representativeness_frac")
         .order_by("gridcell_id")
         .to_polars()
+    )
+    used = con.table("dim_station").filter(_.status == "ok").order_by("station_id")
+    names = used.select("gridcell_id", "station_id").to_polars()
+    names = names.group_by("gridcell_id", maintain_order=True).agg(stations=pl.col("station_id"))
+    cells = cells.join(names, on="gridcell_id", how="left").with_columns(
+        pl.col("stations").map_elements(listed, return_dtype=pl.String)
     )
     gain, skill = con.table("fct_skill_gain"), con.table("fct_skill")
     for layer in LAYERS:
@@ -169,6 +184,16 @@ def _cells(con, roles: dict[str, str], factors: list[str]) -> pl.DataFrame:
     return cells.join(values, on="gridcell_id", how="left").join(
         status, on="gridcell_id", how="left"
     )
+
+
+def listed(names: list[str]) -> str:
+    """Names of stations in one line, no more than a tooltip has room for.
+
+    >>> listed(["A/one", "A/two"]), listed([f"s{i}" for i in range(9)])
+    ('A/one, A/two', 's0, s1, s2, s3, s4, s5 and 3 more')
+    """
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def factor_label(factor: str) -> str:

@@ -23,6 +23,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from ingest.reader import BadInput
+from report.figures import _CONFIG as PRINT_CONFIG
 from report.figures import write_figures
 from report.gallery import complete_spec, figures, shared_data
 from report.page import write_report
@@ -76,8 +78,8 @@ class Page(HTMLParser):
         about = self.payload["series"]
         names = [product["label"] for product in about["products"]]
         packed = base64.b64decode(self.scripts[f"series-{cell}"])
-        values = unpack(packed, n_series=2 * len(names), n_days=about["days"], step=about["step"])
-        return {n: values[[i, i + len(names)]] for i, n in enumerate(names)}
+        values = unpack(packed, shape=(2, len(names), about["days"]), step=about["step"])
+        return {n: values[:, i] for i, n in enumerate(names)}
 
 
 def change(warehouse: Path, *statements: str) -> Path:
@@ -304,6 +306,69 @@ def test_every_claim_and_every_reason_has_its_row(built, page):
     for stage, entity, reason, n in built.ask("select stage, entity, reason, n from fct_ledger"):
         row = f"{stage} {entity} {reason}".replace("_", " ") + f" {n:,} "
         assert row.replace(" ", "") in table.replace(" ", ""), row
+
+
+def test_two_equal_products_and_a_study_without_cells_are_told(built, tmp_path):
+    equal = tmp_path / "equal" / "warehouse.duckdb"
+    equal.parent.mkdir()
+    shutil.copy(built.warehouse, equal)
+    numbers = ("mean_delta_r", "mean_delta_r_ci_lower", "mean_delta_r_ci_upper")
+    change(equal, f"update fct_skill_summary set {', '.join(f'{n} = 0' for n in numbers)}")
+    page = Page(write_report(equal, tmp_path / "equal", say=silent))
+    assert "+0.000 mean gain" in page.words
+    change(equal, "delete from dim_gridcell")
+    with pytest.raises(BadInput, match=r"no cell, so nothing to report; stations: ok \(\d+\)"):
+        write_report(equal, tmp_path / "empty", say=silent)
+    assert not (tmp_path / "empty").exists()
+
+
+def axes(spec):
+    """Axes of a specification: channel and definition of every position."""
+    if isinstance(spec, list):
+        for part in spec:
+            yield from axes(part)
+    elif isinstance(spec, dict):
+        for channel in ("x", "y"):
+            definition = spec.get("encoding", {}).get(channel)
+            if definition and "field" in definition:
+                yield channel, definition
+        for part in spec.values():
+            yield from axes(part)
+
+
+def test_every_axis_of_numbers_says_its_unit(twin):
+    """In brackets, by its labels (degrees, per cent), or it counts."""
+    for figure in figures(read_findings(twin.warehouse)):
+        for panel in figure.panels:
+            for chart in panel.charts:
+                spec = chart.to_dict(validate=False)
+                for channel in ("x", "y"):
+                    found = [d for c, d in axes(spec) if c == channel and d["type"] != "nominal"]
+                    titles = {d["title"] for d in found if d.get("title")}
+                    labelled = any(
+                        "°" in str(d.get("axis")) or (d.get("axis") or {}).get("format") == "%"
+                        for d in found
+                    )
+                    if found and not labelled:
+                        assert titles, (figure.key, panel.title, channel)
+                    for title in titles:
+                        counts = title in ("cells", "stations in the cell")
+                        assert "(" in title or counts or labelled, (figure.key, title)
+        if figure.key.startswith("groups-"):
+            name = figure.title.removeprefix("Groups of cells by ")
+            for panel in figure.panels:
+                spec = [c.to_dict(validate=False) for c in panel.charts]
+                assert {d["title"] for c, d in axes(spec) if c == "x"} == {name}
+
+
+def test_frames_of_printed_panels_are_those_of_the_style(built):
+    findings = read_findings(built.warehouse)
+    stations = figures(findings)[0]
+    data = shared_data(findings) | stations.data
+    spec = complete_spec(stations.panels[0].charts[0], data, cell_px=3, mask="none")
+    svg = vl_convert.vegalite_to_svg(spec | {"config": PRINT_CONFIG})
+    frame = re.search(r'<path class="background"[^>]*stroke="([^"]*)"', svg)
+    assert frame[1] == PRINT_CONFIG["view"]["stroke"]
 
 
 def test_printed_figures_are_pdf_and_fine_png(poor, tmp_path):
@@ -556,6 +621,59 @@ def test_keys_choose_and_open_a_cell(shown, built):
     panel_is_open(shown, then)
 
 
+def test_hovering_a_cell_shows_stations_values_and_status(shown, built):
+    cell = some_cell(built)
+    stations = ", ".join(
+        row[0]
+        for row in built.ask(
+            f"select station_id from dim_station where gridcell_id = '{cell}' and status = 'ok'"
+            " order by station_id"
+        )
+    )
+    [(gain, status)] = built.ask(
+        f"select delta_r, status from fct_skill_gain where gridcell_id = '{cell}' and layer = 'ssm'"
+    )
+    x, y = place_on_map(shown, cell, "#skill-ssm .panel:nth-child(3) .chart.map")
+    action = ActionBuilder(shown.driver)
+    action.pointer_action.move_to_location(x - 40, y - 40)
+    action.pointer_action.move_to_location(x, y)
+    action.perform()
+    text = shown.wait(
+        "const tip = document.getElementById('vg-tooltip-element');"
+        "return tip && tip.classList.contains('visible') && tip.innerText"
+    )
+    words = re.sub(r"\s+", " ", text).replace("−", "-")
+    assert f"cell {cell}" in words and f"stations {stations}" in words
+    assert f"gain ΔR {gain:+.3f}" in words and f"status {status}" in words
+    shown.driver.find_element(By.ID, "find").send_keys(cell, Keys.ENTER)
+    panel_is_open(shown, cell)
+    assert stations in shown.driver.find_element(By.ID, "cell").text
+
+
+def test_the_chosen_cell_stays_on_a_map_that_is_zoomed(shown, built):
+    is_shown = """const view = document.activeElement.view;
+        const { gridcell_id, longitude, latitude } =
+          JSON.parse(document.getElementById("payload").textContent).datasets.cells;
+        const i = gridcell_id.indexOf(document.getElementById("find").value);
+        return [["x", longitude], ["y", latitude]].every(([s, values]) => {
+          const [low, high] = view.scale(s).domain();
+          return low <= values[i] && values[i] <= high;
+        })"""
+    width = "const [low, high] = document.activeElement.view.scale('x').domain(); return high - low"
+    shown.run("document.querySelector('#skill-ssm .chart.map').focus()")
+    shown.wait("return document.activeElement.view !== undefined")
+    whole = shown.run(width)
+    press = ActionChains(shown.driver).send_keys
+    press(Keys.ARROW_RIGHT).perform()  # the first cell
+    for zoom in (0.6, 0.36, 0.216, 0.13):
+        press("+").perform()
+        shown.wait(f"{width} < arguments[0]", (zoom + 0.01) * whole)
+        assert shown.run(is_shown)
+    for key in (Keys.ARROW_UP, Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_LEFT):
+        press(key).perform()
+        assert shown.wait(is_shown)  # the map follows
+
+
 def test_significance_can_be_judged_by_days_by_blocks_or_not_at_all(shown, built):
     chart = "#skill-ssm .panel:nth-child(3) .chart.map"
     place_on_map(shown, some_cell(built), chart)
@@ -601,7 +719,7 @@ def test_light_and_dark(shown):
     assert shown.complaints() == []
 
 
-@pytest.mark.parametrize("width", [380, 760])
+@pytest.mark.parametrize("width", [375, 760])
 def test_page_fits_a_narrow_screen(browser, page, width):
     browser.resize(width)
     browser.open(page.path)
@@ -613,6 +731,26 @@ def test_page_fits_a_narrow_screen(browser, page, width):
         ".map((c) => c.dataset.label)"
     )
     assert wide == []
+    cut = browser.run(
+        "return [...document.querySelectorAll('main .chart svg text')]"
+        ".map((t) => t.textContent).filter((t) => t.includes('…'))"
+    )
+    assert cut == []
+    covered = browser.run(
+        """return [...document.querySelectorAll(".zoom button")].filter((button) => {
+          const map = button.closest(".panel").querySelector("canvas").getBoundingClientRect();
+          return button.getBoundingClientRect().bottom > map.top + 3;
+        }).length"""
+    )
+    assert covered == 0
+    browser.run("document.querySelector('#find').value = arguments[0];"
+                "document.querySelector('#find').dispatchEvent(new Event('change'))",
+                page.payload["datasets"]["cells"]["gridcell_id"][0])  # fmt: skip
+    browser.wait("return document.querySelectorAll('#cell table').length === 2")
+    assert browser.run(
+        "return [...document.querySelectorAll('#cell .scroll')].every((t) =>"
+        " t.scrollWidth <= t.clientWidth)"
+    )
 
 
 def test_everything_is_named_and_reachable_by_keyboard(shown):
