@@ -43,7 +43,7 @@ def _top(title: str | None = None, **more) -> alt.Legend:
 
 def _names() -> alt.Axis:
     """Axis of names: one too long for a phone is broken at a space, into two lines."""
-    is_long = "length(datum.label) > 22"
+    is_long = "length(datum.label) > 20"
     parts = "split(replace(datum.label, /^(.{10,20}) /, '$1|'), '|')"
     return alt.Axis(
         labelExpr=f"{is_long} ? {parts} : datum.label",

@@ -257,12 +257,13 @@ def cell_map(
 
 def _degrees(positive: str, negative: str) -> alt.Axis:
     text = f"format(abs(datum.value), '~r') + '°' + (datum.value < 0 ? '{negative}' : '{positive}')"
+    north = positive == "N"
     return alt.Axis(
         labelExpr=text,
-        labelFlush=16,  # pixels from an end within which a label is kept inside
+        labelFlush=False if north else 16,  # pixels from an end within which it is kept inside
         tickCount=4,
         grid=False,
-        minExtent=_AXIS_WIDTH if positive == "N" else 0,
+        minExtent=_AXIS_WIDTH if north else 0,
     )
 
 
