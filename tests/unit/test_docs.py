@@ -269,12 +269,13 @@ def chapters(page: str) -> list[tuple[str, str]]:
     ("title", "card"), chapters("statistics.md"), ids=lambda text: text.split("\n")[0]
 )
 def test_every_statistic_has_a_whole_card(title, card):
-    """Formula, assumption, tests and source; `test_named_tests_exist` looks the tests up."""
+    """All six parts of a card; `test_named_tests_exist` looks the tests up."""
     assert re.search(r"^- Tests: `test_\w+`", card, re.MULTILINE)
     if title == "Common days and statuses":  # a rule, no statistic
         return
     assert re.search(r"^ {4}\S|=|mean\(|`median_r` is", card, re.MULTILINE), "formula"
-    assert re.search(r"^- Assumption: ", card, re.MULTILINE)
+    for part in ("Assumption", "Edge cases", "Peers"):
+        assert re.search(rf"^- {part}: ", card, re.MULTILINE), part
     (source,) = re.findall(r"^- Sources?: ((?:.|\n )+)", card, re.MULTILINE)
     assert "doi:10." in source or "this project" in source
 
@@ -286,19 +287,28 @@ def test_every_factor_has_a_whole_card(title, card):
     if title not in {factor for factor, *_ in factor_rows()}:
         return
     parts = set(re.findall(r"^- \*\*(\w+)", card, re.MULTILINE))
-    assert {"Data", "Known", "Tests"} <= parts, "data, known bias, tests"
+    assert {"Data", "Known", "Assumption", "Edge", "Peers", "Tests"} <= parts
+    assert re.search(r"^ {4}\S.* = ", card, re.MULTILINE), "formula"
     assert re.search(r"^- \*\*Sources?\.\*\* (?:.|\n )*doi:10\.", card, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
     ("title", "card"), chapters("attribution.md"), ids=lambda text: text.split("\n")[0]
 )
-def test_every_method_of_the_attribution_names_its_tests(title, card):
+def test_every_method_of_the_attribution_has_a_whole_card(title, card):
     methods = {"Importance", "Cross-validation", "Effects", "Groups of cells"}
     methods |= {"Tests between groups", "Null and noise", "Sensitivity", "Variants and robustness"}
     assert methods <= {title for title, _ in chapters("attribution.md")}
     if title in methods:
+        parts = set(re.findall(r"^- \*\*(\w+)", card, re.MULTILINE))
+        assert {"Assumption", "Edge", "Peers"} <= parts
         assert re.search(r"^- \*\*Tests\.\*\* `test_\w+`", card, re.MULTILINE)
+        assert re.search(r"^- \*\*Sources?\.\*\* (?:.|\n )*doi:10\.", card, re.MULTILINE)
+        is_table = title in (
+            "Null and noise",
+            "Tests between groups",
+        )  # says what is done in a table
+        assert is_table or "Formula" in parts or re.search(r"^ {4}\S|n_eff = ", card, re.MULTILINE)
 
 
 # -- factors
