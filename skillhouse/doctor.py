@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = (3, 11)
 MEMORY_GB = 4.0
+PACKAGES_GB = 1.6
 #: the lake of station text is about a seventh of the text, as measured with the twin: 39 of 279 MB
 STATION_LAKE_SHARE = 0.15
 #: lake of the grids, both databases of a build and the published one: 0.5 MB measured with the twin
@@ -62,6 +63,7 @@ def examine(study_name: str) -> list[Finding]:
     findings += [packages, *_programs(), *_machine(), _writable()]
     if packages.found.startswith("missing"):
         remedy = f"run make doctor STUDY={study_name} again when they are installed"
+        findings.append(_room_for_packages())
         return [*findings, Finding("warning", "study", "not looked at: packages missing", remedy)]
     return findings + _study(study_name)
 
@@ -131,8 +133,16 @@ def _not_installed(missing: list[str]) -> Finding:
         "warning",
         "packages",
         f"missing: {_some(missing)}",
-        "make build installs them into .venv (1.6 GB, once)",
+        f"make build installs them into .venv ({PACKAGES_GB} GB, once)",
     )
+
+
+def _room_for_packages() -> Finding:
+    free = shutil.disk_usage(ROOT).free / 1e9
+    said = f"{free:,.1f} GB free; the packages take {PACKAGES_GB} GB"
+    if free < PACKAGES_GB:
+        return Finding("problem", "disk", said, f"free some: they go into {ROOT / '.venv'}")
+    return Finding("ok", "disk", said)
 
 
 def _some(names: list[str]) -> str:

@@ -139,6 +139,17 @@ def test_a_full_disk_is_a_problem(monkeypatch, elsewhere):
     assert of(examine("china"), "disk").level == "ok"
 
 
+def test_a_disk_too_full_for_the_packages_is_a_problem(monkeypatch):
+    """Before the first build nobody knows the study, but 1.6 GB of packages are known."""
+    missing = module.Finding("warning", "packages", "missing: duckdb")
+    monkeypatch.setattr(module, "_packages", lambda: missing)
+    usage = shutil.disk_usage(PROJECT_ROOT)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**9))
+    assert of(examine("twin"), "disk").level == "problem"
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**10))
+    assert of(examine("twin"), "disk").level == "ok"
+
+
 def test_a_running_build_is_a_problem_until_it_ends(elsewhere):
     path = elsewhere / ".build" / "twin" / "lock"
     with build_lock(path, "twin"):
