@@ -108,9 +108,9 @@ where
         (
             select cell.gridcell_id
             from warehouse.main.dim_gridcell as cell
-            where cell.gridcell_id = 'M09' || lower(substr(trim(gridcell), 4))
+            where lower(cell.gridcell_id) = lower(trim(gridcell::varchar))
         ),
-        error('series(gridcell): no study cell ' || coalesce(gridcell, 'null') || '; see dim_gridcell')
+        error('series(gridcell): no study cell ' || coalesce(gridcell::varchar, 'null') || '; see dim_gridcell')
     )
 order by daily.obs_date, daily.product;
 
@@ -144,9 +144,9 @@ where
         (
             select known.gridcell_id
             from warehouse.main.dim_gridcell as known
-            where known.gridcell_id = 'M09' || lower(substr(trim(gridcell), 4))
+            where lower(known.gridcell_id) = lower(trim(gridcell::varchar))
         ),
-        error('factors_of(gridcell): no study cell ' || coalesce(gridcell, 'null') || '; see dim_gridcell')
+        error('factors_of(gridcell): no study cell ' || coalesce(gridcell::varchar, 'null') || '; see dim_gridcell')
     )
 order by factor.factor_order;
 
@@ -160,13 +160,13 @@ with asked as (
             (
                 select cell.gridcell_id
                 from warehouse.main.dim_gridcell as cell
-                where cell.gridcell_id = 'M09' || lower(substr(trim(gridcell), 4))
+                where lower(cell.gridcell_id) = lower(trim(gridcell::varchar))
             ),
-            error('why(gridcell, layer): no study cell ' || coalesce(gridcell, 'null') || '; see dim_gridcell')
+            error('why(gridcell, layer): no study cell ' || coalesce(gridcell::varchar, 'null') || '; see dim_gridcell')
         ) as gridcell_id,
         case
-            when lower(layer) in ('ssm', 'rzsm') then lower(layer)
-            else error('why(gridcell, layer): layer is ssm or rzsm, found ' || coalesce(layer, 'null'))
+            when lower(trim(layer::varchar)) in ('ssm', 'rzsm') then lower(trim(layer::varchar))
+            else error('why(gridcell, layer): layer is ssm or rzsm, found ' || coalesce(layer::varchar, 'null'))
         end as layer,
 ),
 

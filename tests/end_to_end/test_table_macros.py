@@ -201,8 +201,19 @@ def test_factors_of_a_cell(connection):
 @pytest.mark.parametrize(
     "call", ["series({})", "factors_of({})", "why({}, 'ssm')"], ids=["series", "factors_of", "why"]
 )
-@pytest.mark.parametrize("cell", ["'M09-r1-c1'", "'nonsense'", "null", "''"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "'M09-r1-c1'",
+        "'nonsense'",
+        "null",
+        "''",
+        "17",
+        "(select replace(min(gridcell_id), 'M09', 'M36') from dim_gridcell)",
+    ],
+)
 def test_an_unknown_cell_is_an_error(connection, call, cell):
+    """A cell of the same row and column in another grid is another cell."""
     with pytest.raises(duckdb.Error, match="no study cell .*see dim_gridcell"):
         connection.execute(f"from {call.format(cell)}").fetchall()
 
