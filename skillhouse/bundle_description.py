@@ -255,6 +255,9 @@ def _readme(bundle: Bundle) -> str:
         build=bundle.build,
         synthetic=SYNTHETIC if bundle.build["is_synthetic"] else "",
         sources=sources(bundle),
+        unstated="none, simulated"
+        if bundle.build["is_synthetic"]
+        else "none given in the study file",
         held=[(t, h) for t in tables for h in t.withheld if not h.is_included],
         passed=[(t, h) for t in tables for h in t.withheld if h.is_included],
         formats=[form for form in _MEDIA_TYPES if any(form in t.files for t in tables)],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
 import json
+import os
 import re
 import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from ingest.study import Study, study_path
 from skillhouse.bundle_description import describe_bundle
 from skillhouse.licence_guard import restricted_sources, restrictions
 from skillhouse.netcdf_export import fits_netcdf, write_netcdf
+from skillhouse.publish import open_published, stamped_tables
 
 FORMATS = ("parquet", "csv", "netcdf")
 _SUFFIX = {"parquet": "parquet", "csv": "csv.gz", "netcdf": "nc"}
@@ -117,14 +121,16 @@ def export(
         say: where progress goes.
 
     Raises:
-        BadInput: no warehouse, or a table, format or version that does not exist.
+        BadInput: no warehouse or a damaged one, another export is running, or a table, format or
+            version does not exist.
     """
     clock = time.monotonic()
     version = version or project_version()
-    _check_choices(formats, version)
+    formats = list(dict.fromkeys(formats))
+    _check_choices(tables, formats, version)
     target = (out or STATE_ROOT / "export") / f"{study.study}-{version}"
     aside = target.with_name(f".{target.name}.part")
-    with _open(warehouse, study) as connection:
+    with open_published(warehouse, study.study) as connection:
         chosen = _tables(connection, study, tables)
         bundle = Bundle(
             folder=aside,
@@ -137,23 +143,55 @@ def export(
             settings={row["key"]: row["value"] for row in _rows(connection, "from meta_study")},
             products=_rows(connection, "from dim_product order by product, quantity"),
         )
-        say(f"exporting {len(chosen)} tables of study {study.study}, version {version}")
-        shutil.rmtree(aside, ignore_errors=True)
-        try:
-            for name in formats:
-                (aside / name).mkdir(parents=True)
-            for table in chosen:
-                _write(connection, bundle, table, formats, say)
-            describe_bundle(bundle)
-            _replace(aside, target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with _only_one(target.parent):
+            _clear_leftovers(target.parent)
+            say(f"exporting {len(chosen)} tables of study {study.study}, version {version}")
+            try:
+                for name in formats:
+                    (aside / name).mkdir(parents=True)
+                for table in chosen:
+                    _write(connection, bundle, table, formats, say)
+                describe_bundle(bundle)
+                _replace(aside, target)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
     for line in _summary(bundle, target, time.monotonic() - clock):
         say(line)
     return target
 
 
-def _check_choices(formats: list[str], version: str) -> None:
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the folder of the bundles; the system lets go with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                "another export writes here", file=folder, remedy="wait for it to end, or stop it"
+            ) from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """What exports that were killed have left: half bundles go, a bundle half replaced comes back."""
+    for half in folder.glob(".*.part"):
+        shutil.rmtree(half)
+    for old in folder.glob(".*.old"):
+        bundle = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
+        if bundle.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(bundle)
+
+
+def _check_choices(tables: list[str] | None, formats: list[str], version: str) -> None:
+    if tables == []:
+        raise BadInput("no table", key="TABLES", remedy="name tables, or leave TABLES out for all")
     for name in formats:
         if name not in FORMATS:
             raise BadInput(
@@ -169,19 +207,6 @@ def _check_choices(formats: list[str], version: str) -> None:
             key="VERSION",
             remedy="give year.month.number, such as 2026.11.0",
         )
-
-
-def _open(warehouse: Path, study: Study) -> duckdb.DuckDBPyConnection:
-    remedy = f"run make build STUDY={study.study}"
-    if not warehouse.exists():
-        raise BadInput("no warehouse yet", file=warehouse, remedy=remedy)
-    try:
-        connection = duckdb.connect(str(warehouse), read_only=True)
-        connection.execute("from meta_column limit 0")
-        return connection
-    except duckdb.Error as error:
-        first = str(error).splitlines()[0]
-        raise BadInput(f"not a warehouse ({first})", file=warehouse, remedy=remedy) from error
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
@@ -204,20 +229,28 @@ def _tables(
 ) -> list[Table]:
     """The chosen tables, `meta_build` always among them."""
     exposed = [*exposed_tables(), "meta_build"]
+    public = sorted({*exposed, *(table["name"] for table in stamped_tables())})
     for name in named or ():
-        if name not in exposed:
-            near = difflib.get_close_matches(name, exposed, n=3)
+        if name not in public:
+            near = difflib.get_close_matches(name.lower(), public, n=3)
             raise BadInput(
                 f"no public table {name!r}",
                 key="TABLES",
-                remedy=f"the nearest: {', '.join(near)}"
-                if near
-                else f"any of {', '.join(exposed)}",
+                remedy=f"the nearest: {', '.join(near)}" if near else f"any of {', '.join(public)}",
             )
+    comments = dict(
+        connection.execute("select table_name, comment from duckdb_tables()").fetchall()
+    )
+    wanted = sorted({*(named or exposed), "meta_build"})
+    if missing := [name for name in wanted if name not in comments]:
+        raise BadInput(
+            f"the warehouse lacks {', '.join(missing)}: another version of the code made it",
+            remedy=f"run make build STUDY={study.study}",
+        )
     sources = restricted_sources(connection, study)
     guards = restrictions(connection, sources)
     chosen = []
-    for name in sorted({*(named or exposed), "meta_build"}):
+    for name in wanted:
         own = [guard for guard in guards if guard.table == name]
         columns = _columns(connection, name)
         withheld = [
@@ -241,14 +274,11 @@ def _tables(
         query = f"select {listed} from {name}"
         if dropped:
             query += f" where not ({' or '.join(dropped)})"
-        (description,) = connection.execute(
-            "select comment from duckdb_tables() where table_name = ?", [name]
-        ).fetchone()
         keys = ", ".join(f'"{c.name}"' for c in columns if c.is_key)
         chosen.append(
             Table(
                 name=name,
-                description=description,
+                description=_one_line(comments[name]),
                 columns=columns,
                 query=f"{query} order by {keys}",
                 n_rows=connection.execute(f"select count(*) from ({query})").fetchone()[0],
@@ -260,7 +290,7 @@ def _tables(
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[Column]:
     return [
-        Column(**row)
+        Column(**row | {"description": _one_line(row["description"])})
         for row in _rows(
             connection,
             "select stored.column_name as name, stored.data_type as type, described.unit,"
@@ -270,6 +300,10 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[Column]:
             f" where stored.table_name = '{table}' order by stored.column_index",
         )
     ]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _write(
@@ -347,7 +381,6 @@ def _quoted(value: str | Path) -> str:
 def _replace(aside: Path, target: Path) -> None:
     """Put a finished bundle in place; what stood there goes only then."""
     old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
     aside.rename(target)

@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 import yaml
 
-from ingest.reader import STATE_ROOT
+from ingest.reader import STATE_ROOT, BadInput
 from ingest.study import Study
 from skillhouse.dbt_run import BuildFailed
 from skillhouse.provenance import code_hash, git_commit, input_hash, package_versions
@@ -32,6 +32,24 @@ def warehouse_path(study: Study) -> Path:
     if study.study == "twin":
         return STATE_ROOT / "warehouse.duckdb"
     return study.folder / "warehouse.duckdb"
+
+
+def open_published(path: Path, study_name: str) -> duckdb.DuckDBPyConnection:
+    """A published warehouse, open for reading.
+
+    Raises:
+        BadInput: there is none, or the file is not one.
+    """
+    remedy = f"run make build STUDY={study_name}"
+    if not path.exists():
+        raise BadInput("no warehouse yet", file=path, remedy=remedy)
+    try:
+        connection = duckdb.connect(str(path), read_only=True)
+        connection.execute("from meta_column limit 0")
+        return connection
+    except duckdb.Error as error:
+        first = str(error).splitlines()[0]
+        raise BadInput(f"not a warehouse ({first})", file=path, remedy=remedy) from error
 
 
 def verify(build: Path) -> dict[str, int]:

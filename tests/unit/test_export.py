@@ -189,7 +189,7 @@ def test_the_exposure_names_every_public_table():
     assert set(named) == public and len(named) == len(public)
 
 
-@pytest.mark.parametrize("name", ["fct_skil_gain", "int_skill_gain", "meta_column"])
+@pytest.mark.parametrize("name", ["fct_skil_gain", "int_skill_gain", "FCT_SKILL_GAIN"])
 def test_an_unknown_or_private_table_is_refused_with_the_nearest(study, warehouse, tmp_path, name):
     with pytest.raises(
         BadInput, match=f"TABLES.*{name}.*(nearest|any of).*(skill_gain|meta_build)"
@@ -203,6 +203,33 @@ def test_formats_are_checked(study, warehouse, tmp_path):
         write(study, warehouse, tmp_path, formats=["xlsx"])
     with pytest.raises(BadInput, match="FORMAT"):
         write(study, warehouse, tmp_path, formats=[])
+    folder = write(study, warehouse, tmp_path, formats=["csv", "csv"])
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {"csv"}
+
+
+def test_an_empty_list_of_tables_is_not_all_tables(study, warehouse, tmp_path):
+    with pytest.raises(BadInput, match="TABLES.*no table"):
+        write(study, warehouse, tmp_path, tables=[])
+
+
+def test_a_warehouse_of_another_version_is_told(study, warehouse, tmp_path):
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("drop table fct_skill")
+    with pytest.raises(BadInput, match="lacks fct_skill: .*make build STUDY=hawaii"):
+        write(study, warehouse, tmp_path)
+
+
+def test_descriptions_are_one_line(study, warehouse, tmp_path):
+    """Texts of the models are wrapped; a dictionary that line-based tools read is not."""
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("update meta_column set description = 'Wrapped' || chr(10) || 'text.'")
+        connection.execute(f"comment on table fct_skill is 'One{chr(10)}  row.'")
+    folder = write(study, warehouse, tmp_path)
+    lines = (folder / "dictionary.csv").read_text().splitlines()
+    assert all(line.endswith(",Wrapped text.") for line in lines[1:])
+    with netCDF4.Dataset(folder / "netcdf/fct_skill.nc") as file:
+        assert file.summary == "One row."
+        assert file["spearman"].long_name == "spearman: Wrapped text."
 
 
 @pytest.mark.parametrize("version", ["1.0", "2026.13.0", "2026.01.0", "../2026.1.0", "2026.1.0-x"])
@@ -226,6 +253,7 @@ def test_no_warehouse_is_told(study, tmp_path):
     other.write_bytes(b"no database at all" * 100)
     with pytest.raises(BadInput, match="not a warehouse"):
         write(study, other, tmp_path)
+    assert not list(tmp_path.glob("hawaii*"))
 
 
 def test_meta_build_always_comes_along(study, warehouse, tmp_path):
@@ -382,6 +410,19 @@ def test_an_empty_table_keeps_its_columns(study, warehouse, tmp_path):
     assert "`fct_tb_innovation` (no rows)" in (folder / "README.md").read_text()
 
 
+def test_the_readme_cites_sources_and_method(study, warehouse, tmp_path):
+    text = (write(study, warehouse, tmp_path, formats=["csv"]) / "README.md").read_text()
+    for source, (_, settings) in study.sources().items():
+        (row,) = re.findall(rf"^\| `{source}` \|.*$", text, re.MULTILINE)
+        assert settings.citation in row and settings.licence in row
+    assert "10.5194/hess-25-1569-2021" in text
+    with duckdb.connect(str(warehouse)) as connection:
+        connection.execute("update meta_build set is_synthetic = true")
+    mark(warehouse, "insitu.source.citation", "")
+    text = (write(study, warehouse, tmp_path, formats=["csv"]) / "README.md").read_text()
+    assert re.search(r"^\| `insitu` \| .* \| none, simulated \|", text, re.MULTILINE)
+
+
 # -- whole or not at all
 
 
@@ -407,6 +448,33 @@ def test_a_bundle_is_replaced_whole(study, warehouse, tmp_path):
     again = write(study, warehouse, tmp_path / "out", formats=["csv"])
     assert again == folder and not (folder / "netcdf").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["hawaii-2026.11.0"]
+
+
+def test_leftovers_of_killed_exports_go_whatever_their_version(study, warehouse, tmp_path):
+    """Killed while writing, and between the two renames, of other versions than the next export's."""
+    out = tmp_path / "out"
+    first = write(study, warehouse, out, version="2026.1.0", formats=["csv"])
+    second = write(study, warehouse, out, version="2026.2.0", formats=["csv"])
+    before = (first / "SHA256SUMS").read_text()
+    first.rename(out / ".hawaii-2026.1.0.old")
+    shutil.copytree(second, out / ".hawaii-2026.2.0.old")
+    (out / ".hawaii-2026.1.0.part" / "csv").mkdir(parents=True)
+    write(study, warehouse, out, version="2026.3.0", formats=["csv"])
+    assert sorted(path.name for path in out.iterdir()) == [f"hawaii-2026.{n}.0" for n in (1, 2, 3)]
+    assert (first / "SHA256SUMS").read_text() == before
+
+
+def test_one_export_at_a_time(study, warehouse, tmp_path):
+    def meanwhile(line):
+        if line.startswith("  "):  # a table is being written
+            with pytest.raises(BadInput, match="another export.*wait for it"):
+                write(study, warehouse, tmp_path)
+            refused.append(line)
+
+    refused = []
+    export(study, warehouse, tables=None, formats=["csv"], version="", out=tmp_path, say=meanwhile)
+    assert refused
+    write(study, warehouse, tmp_path)
 
 
 # -- NetCDF
