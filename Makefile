@@ -34,7 +34,7 @@ lint: $(VENV)/installed  ## ruff and sqlfluff
 	@$(VENV)/bin/sqlfluff lint --disable-progress-bar models macros
 
 check: $(VENV)/installed  ## validate a study and list its files: make check STUDY=name
-	@exec $(RUN) check --study $(STUDY)
+	@exec $(RUN) $(V) check --study $(STUDY)
 
 doctor:  ## what is missing on this machine or in a study: make doctor [STUDY=name]
 	@test -x $(VENV)/bin/python && exec $(RUN) doctor --study $(STUDY) || exec $(or $(PYTHON),python3) -m skillhouse doctor --study $(STUDY)
@@ -53,7 +53,7 @@ docs: $(VENV)/installed  ## data dictionary, and a site of models with their lin
 	@exec $(RUN) $(V) docs --study $(STUDY)
 
 diff: $(VENV)/installed  ## which public values moved: make diff A=one.duckdb B=other.duckdb
-	@exec $(RUN) diff $(A) $(B)
+	@exec $(RUN) $(V) diff $(A) $(B)
 
 sql: $(VENV)/installed  ## open the published warehouse read-only: make sql [STUDY=name]
 	@path=$$($(RUN) path --study $(STUDY)) && exec $(VENV)/bin/duckdb -readonly "$$path"

@@ -353,12 +353,20 @@ def load_study(name: str) -> Study:
             reason="no_study",
         )
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"not UTF-8 text ({error.reason} at byte {error.start})",
+            file=path,
+            remedy="save it as UTF-8",
+            reason="invalid_study",
+        ) from error
     except yaml.YAMLError as error:
         raise BadInput(f"not valid YAML: {error}", file=path, reason="invalid_study") from error
     if not isinstance(content, dict) or not content:
+        found = f"a {type(content).__name__}" if content else "nothing"
         raise BadInput(
-            "the study is empty",
+            f"the study has no keys, found {found}",
             file=path,
             remedy="start from studies/twin.yml",
             reason="invalid_study",

@@ -95,7 +95,7 @@ def _export(options: argparse.Namespace) -> int:
     export(
         load_study(options.study),
         _published(options),
-        tables=[name for name in options.tables.split(",") if name] or None,
+        tables=[name for name in options.tables.split(",") if name] if options.tables else None,
         formats=[name for name in options.format.split(",") if name],
         version=options.version,
         study_file=study_path(options.study),
@@ -126,11 +126,10 @@ def _diff(options: argparse.Namespace) -> int:
 def _published(options: argparse.Namespace) -> Path:
     """The published warehouse of the study named."""
     from ingest.study import load_study
-    from skillhouse.publish import warehouse_path
+    from skillhouse.publish import open_published, warehouse_path
 
     path = warehouse_path(load_study(options.study))
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no warehouse yet; run make build STUDY={options.study}")
+    open_published(path, options.study).close()
     return path
 
 
@@ -231,10 +230,19 @@ def _run(options: argparse.Namespace) -> int:
 
     try:
         return options.run(options)
-    except (BadInput, BuildFailed, OSError) as error:
+    except Exception as error:
         if options.verbose:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, OSError) and error.filename:
+            told = f"{error.filename}: {error.strerror}. make doctor looks at folders and disk"
+        elif isinstance(error, BadInput | BuildFailed | OSError):
+            told = str(error)
+        else:
+            told = (
+                f"{type(error).__name__}: {error}\n"
+                "That was not foreseen: with V=-v (python -m skillhouse -v …) it shows where."
+            )
+        print(f"error: {told}", file=sys.stderr)
         return 2
 
 

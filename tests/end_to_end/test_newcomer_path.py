@@ -16,6 +16,7 @@ import pytest
 import xarray as xr
 
 from ingest.reader import PROJECT_ROOT
+from skillhouse import __main__ as commands
 from skillhouse.lock import build_lock
 from tests.end_to_end.conftest import Default
 from tests.unit.test_docs import sql_blocks
@@ -202,8 +203,17 @@ def test_make_help_lists_what_a_newcomer_needs():
         assert re.search(rf"^{target} ", done.stdout, re.MULTILINE), target
 
 
-def test_a_wrong_command_is_told_without_a_traceback():
-    for arguments in (["bild"], ["check", "--study", "nope"], ["doctor", "--study", "nope"]):
+def test_a_wrong_command_is_told_without_a_traceback(tmp_path):
+    (tmp_path / "latin.yml").write_bytes("title: Maß".encode("latin-1"))
+    (tmp_path / "text.yml").write_text("no keys")
+    for arguments in (
+        ["bild"],
+        ["check", "--study", "nope"],
+        ["doctor", "--study", "nope"],
+        ["check", "--study", str(tmp_path / "latin.yml")],
+        ["doctor", "--study", str(tmp_path / "latin.yml")],
+        ["export", "--study", str(tmp_path / "text.yml")],
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "skillhouse", *arguments],
             cwd=PROJECT_ROOT,
@@ -211,3 +221,47 @@ def test_a_wrong_command_is_told_without_a_traceback():
             text=True,
         )
         assert done.returncode and "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("damage", ["no database", "truncated", "damaged"])
+@pytest.mark.parametrize("command", ["export", "report", "figures", "path"])
+def test_a_damaged_warehouse_is_told_without_a_traceback(built, tmp_path, command, damage):
+    shutil.copy(built.study_file, tmp_path / "mini.yml")
+    home = type(built)(tmp_path)
+    home.warehouse.parent.mkdir(parents=True)
+    content = built.warehouse.read_bytes()
+    half = len(content) // 2
+    home.warehouse.write_bytes(
+        {
+            "no database": b"no database at all" * 1000,
+            "truncated": content[:half],
+            "damaged": content[: half // 4]
+            + bytes(len(content) - half // 2)
+            + content[-half // 4 :],
+        }[damage]
+    )
+    done = home.run(command, "--study", str(home.study_file))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.search(r"error: .*warehouse\.duckdb: not a warehouse .*make build", done.stderr)
+
+
+def test_what_was_not_foreseen_is_told_with_a_way_to_its_traceback(monkeypatch, capsys):
+    def fails(_options):
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(commands, "_check", fails)
+    assert commands.main(["check"]) == 2
+    told = capsys.readouterr().err
+    assert "KeyError: 'surprise'" in told and "V=-v" in told and "Traceback" not in told
+    with pytest.raises(KeyError):
+        commands.main(["-v", "check"])
+
+
+def test_a_folder_that_cannot_be_written_is_named(built, tmp_path):
+    (tmp_path / "export").write_text("a file where the folder should be")
+    shutil.copy(built.study_file, tmp_path / "mini.yml")
+    home = type(built)(tmp_path)
+    shutil.copytree(built.warehouse.parent, home.warehouse.parent)
+    done = home.run("export", "--study", str(home.study_file))
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"{tmp_path}/export" in done.stderr and "make doctor" in done.stderr
