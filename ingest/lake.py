@@ -100,11 +100,19 @@ class Lake:
             self._pool.shutdown(cancel_futures=True)
 
     def manifest(self, source: str) -> pl.DataFrame:
-        """One row per raw file of a source that the lake knows."""
+        """One row per raw file of a source that the lake knows; none when it is damaged."""
         path = self.root / source / MANIFEST
+        nothing = pl.DataFrame(schema=MANIFEST_SCHEMA)
         if not path.exists():
-            return pl.DataFrame(schema=MANIFEST_SCHEMA)
-        return pl.read_parquet(path)
+            return nothing
+        try:
+            rows = pl.read_parquet(path)
+        except pl.exceptions.PolarsError:
+            rows = None
+        if rows is None or rows.schema != nothing.schema:
+            self.say(f"  the manifest of {source} is damaged: its files are read again")
+            return nothing
+        return rows
 
     def scan(self, source: str, table: str) -> pl.LazyFrame:
         """All rows of one lake table."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from ingest.lake import Lake
 from ingest.progress import Progress
@@ -75,6 +76,7 @@ def build(
         _clear(folder)
         if fresh:
             shutil.rmtree(study.folder / "reuse", ignore_errors=True)
+        forget_damaged_results(study.folder / "reuse", say)
         dbt_build(
             build=folder,
             variables=dbt_vars(study, study.folder / "lake") | {"sensitivity": sensitivity},
@@ -148,6 +150,17 @@ def keep_results(build: Path, reuse: Path) -> None:
     with duckdb.connect(str(build / "scratch.duckdb"), read_only=True) as connection:
         connection.sql("from int_forest").pl().write_parquet(temporary)
     os.replace(temporary, reuse / "forest.parquet")
+
+
+def forget_damaged_results(reuse: Path, say: Callable[[str], None]) -> None:
+    """Remove kept results that cannot be read: they are computed again."""
+    kept = reuse / "forest.parquet"
+    try:
+        if kept.exists():
+            pl.read_parquet(kept)
+    except pl.exceptions.PolarsError:
+        say(f"  {_shown(kept)} is damaged: forests are computed again")
+        kept.unlink()
 
 
 def summary(warehouse: Path, seconds: float, *, is_new: bool = True) -> str:

@@ -172,7 +172,10 @@ def is_published(study: Study, identity: str) -> bool:
     target, note = warehouse_path(study), _note(study)
     if not (target.exists() and note.exists()):
         return False
-    return json.loads(note.read_text()) == _as_published(target, identity)
+    try:
+        return json.loads(note.read_text()) == _as_published(target, identity)
+    except ValueError:  # the note is damaged
+        return False
 
 
 def _note(study: Study) -> Path:

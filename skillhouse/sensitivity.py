@@ -190,13 +190,21 @@ def current_results(study: Study, say: Callable[[str], None] = print) -> str:
     path = results_path(study)
     if not path.exists():
         return ""
-    if pl.read_parquet_metadata(path).get("made_for") == made_for(study):
+    if _kept_for(path) == made_for(study):
         return str(path)
     say(
-        "  fct_sensitivity stays empty: settings, raw files or code changed since it was made;"
-        f" make sensitivity STUDY={study.study}"
+        "  fct_sensitivity stays empty: settings, raw files or code changed since it was made,"
+        f" or its file is damaged; make sensitivity STUDY={study.study}"
     )
     return ""
+
+
+def _kept_for(path: Path) -> str | None:
+    """What kept results were made for; None when there are none, or they cannot be read."""
+    try:
+        return pl.read_parquet_metadata(path).get("made_for")
+    except (FileNotFoundError, pl.exceptions.PolarsError):
+        return None
 
 
 # -- runs
@@ -284,7 +292,7 @@ def sensitivity(
         ]
         result = pl.DataFrame(rows, schema=COLUMNS, orient="row")
         path = results_path(study)
-        if path.exists() and pl.read_parquet_metadata(path).get("made_for") == made:
+        if _kept_for(path) == made:
             keys = ["switch", "value", "layer"]
             earlier = pl.read_parquet(path)
             ranked = ["kendall_tau_of_factors", "top_three_factors"]

@@ -65,6 +65,19 @@ def test_a_warehouse_someone_wrote_to_is_built_again(built, home):
     assert same.returncode == 0, same.stdout
 
 
+def test_damaged_generated_files_cost_only_time(built, home):
+    """What a build keeps for the next one is made again when it cannot be read."""
+    kept = ("reuse/published.json", "reuse/forest.parquet", "sensitivity.parquet")
+    for name in (*kept, "lake/insitu/manifest.parquet"):
+        (home.data / name).write_bytes(b"{cut off")
+    done = home.build()
+    assert done.returncode == 0, done.stderr
+    assert "manifest of insitu is damaged" in done.stdout
+    assert "forest.parquet is damaged" in done.stdout
+    same = home.run("diff", str(built.warehouse), str(home.warehouse))
+    assert same.returncode == 0, same.stdout
+
+
 def test_threads_do_not_change_a_value(built, home):
     done = home.build("--fresh", "--threads", "1", "--workers", "1")
     assert done.returncode == 0, done.stderr

@@ -180,6 +180,19 @@ def test_a_damaged_partition_is_read_again(raw, lake, damage):
     assert content(lake) == before
 
 
+@pytest.mark.parametrize("other", [b"", b"PAR1", None])
+def test_a_damaged_manifest_costs_only_time(raw, lake, other):
+    lake.ingest(reader(raw))
+    whole = snapshot(lake)
+    manifest = lake.root / "numbers" / "manifest.parquet"
+    if other is None:
+        lake.manifest("numbers").drop("counts").write_parquet(manifest)
+    else:
+        manifest.write_bytes(other)
+    assert lake.ingest(reader(raw)).n_read == 3
+    assert snapshot(lake) == whole
+
+
 def test_hash_is_of_the_content(raw, lake):
     lake.ingest(reader(raw))
     for name, digest in lake.manifest("numbers").select("source_file", "sha256").rows():

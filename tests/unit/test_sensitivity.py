@@ -270,6 +270,8 @@ def test_results_of_another_time_are_not_shown(study):
     assert "make sensitivity STUDY=twin" in said[0]
     pl.DataFrame(schema=COLUMNS).write_parquet(results_path(study))  # says nothing of itself
     assert current_results(study, said.append) == ""
+    results_path(study).write_bytes(b"cut off")
+    assert current_results(study, said.append) == ""
 
 
 # -- frozen days
