@@ -171,6 +171,14 @@ def unit_clay(
     return UnitClay(units, means[0], means[1])
 
 
+def _stamp(path: Path) -> list[int] | None:
+    """Size and time of a file that belongs to a raster; None when it is not there."""
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
 class _HwsdReader(Reader):
     tables: ClassVar = {
         "soil": pa.schema(
@@ -189,13 +197,13 @@ class _HwsdReader(Reader):
     version: ClassVar = "1"
 
     def fingerprint(self) -> dict[str, Any]:
-        """Also the soil table's size and time: another table re-reads the raster."""
+        """Also size and time of soil table and headers: another one re-reads the raster."""
         table = expand(self.settings.table)
-        stamp = None
-        if table is not None and table.is_file():
-            stat = table.stat()
-            stamp = [stat.st_size, stat.st_mtime_ns]
-        found = super().fingerprint() | {"table": stamp}
+        rasters = [p for p in self.expand_paths()[1] if p.suffix.lower() in _RASTERS]
+        found = super().fingerprint() | {
+            "table": _stamp(table) if table is not None else None,
+            "headers": [_stamp(raster.with_suffix(".hdr")) for raster in rasters],
+        }
         del found["settings"]["table"]  # a path: the same table elsewhere changes nothing
         return found
 

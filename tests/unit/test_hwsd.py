@@ -12,6 +12,7 @@ import pytest
 import rasterio
 
 from ingest.grid import M09
+from ingest.lake import Lake
 from ingest.reader import BadInput
 from ingest.sources.hwsd import (
     HwsdV1,
@@ -415,6 +416,19 @@ class TestBadRasters:
         path.write_bytes(path.read_bytes()[:-100])
         error = self.refused(folder)
         assert error.reason == "damaged_file" and "bytes" in error.found
+
+    def test_a_mended_header_is_read_again(self, world, tmp_path):
+        """The raster's own size and time stay what they were."""
+        folder, *_ = world
+        header = folder / "hwsd.hdr"
+        right = header.read_text()
+        header.write_text(right.replace("ULXMAP", "ULXMAPP"))
+        with Lake(tmp_path / "lake", say=lambda _: None) as lake:
+            with pytest.raises(BadInput):
+                lake.ingest(reader(folder))
+            header.write_text(right)
+            assert lake.ingest(reader(folder)).n_refused == 0
+            assert lake.n_rows("hwsd", "soil") == 1
 
     def test_no_header(self, world):
         folder, *_ = world
