@@ -225,15 +225,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ingest.reader import BadInput
-    from skillhouse.dbt_run import BuildFailed
+    from ingest.reader import STATE_ROOT, BadInput
+    from skillhouse.dbt_run import DISK_FULL, BuildFailed
 
     try:
         return options.run(options)
     except Exception as error:
         if options.verbose:
             raise
-        if isinstance(error, OSError) and error.filename:
+        if DISK_FULL in str(error):
+            told = (
+                f"{error}\nThe disk that holds {STATE_ROOT} is full: free some of it, or set"
+                " SKILLHOUSE_STATE to a folder on another one. What was published stays."
+            )
+        elif isinstance(error, OSError) and error.filename:
             told = f"{error.filename}: {error.strerror}. make doctor looks at folders and disk"
         elif isinstance(error, BadInput | BuildFailed | OSError):
             told = str(error)

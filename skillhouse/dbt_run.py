@@ -19,6 +19,7 @@ from ingest.reader import PROJECT_ROOT
 from skillhouse.lock import end_with_parent
 
 _STEP = re.compile(r"(\d+) of (\d+) (OK|PASS|ERROR|FAIL|WARN|SKIP)\s*\d*\s*(.*?)\s*\.{3,}")
+DISK_FULL = "No space left on device"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -81,6 +82,8 @@ def dbt_build(
 
 
 def _explain(build: Path, lines: list[str]) -> str:
+    if full := [line.strip() for line in lines if DISK_FULL in line]:
+        return full[0]  # dbt then fails to write its log, too, and says so at length
     results = build / "target" / "run_results.json"
     if not results.exists():
         return "dbt stopped before the first model:\n" + "\n".join(lines[-30:])

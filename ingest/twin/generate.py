@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ingest.reader import PROJECT_ROOT
+from ingest.reader import PROJECT_ROOT, BadInput
 from ingest.twin.raw_files.analysis_updates import aup_source
 from ingest.twin.raw_files.granules import gph_sources
 from ingest.twin.raw_files.land_constants import write_land_constants
@@ -76,7 +76,7 @@ def generate(
         progress: called with (what, done, total).
 
     Raises:
-        RuntimeError: a writer process failed; its message is included.
+        BadInput: a writer process failed; the last line of its message is included.
     """
     started = time.perf_counter()
     raw, truth = Path(raw), Path(truth)
@@ -171,9 +171,13 @@ def _wait(workers: list[subprocess.Popen], aside: Path, total: int, report: Prog
             done += int(line)
             report("granules", done, total)
         if worker.wait():
-            message = (aside / f"worker-{rank}.log").read_text(errors="replace").strip()
-            raise RuntimeError(
-                f"a granule writer ended with status {worker.returncode}:\n{message}"
+            log = (aside / f"worker-{rank}.log").read_text(errors="replace").strip()
+            last = log.splitlines()[-1] if log else "it left no message, as when the disk is full"
+            raise BadInput(
+                f"a writer of the twin's granules ended with status {worker.returncode}: {last}",
+                file=aside / "raw",
+                remedy="mend the cause and build again; the raw files of before stay",
+                reason="not_written",
             )
     return done
 
