@@ -1,6 +1,20 @@
 {#- station-to-cell matching, and one reason for every station that cannot be used -#}
 {% set study = var('study') %}
-with listed as (
+with value_count as (
+    select
+        entity as station_id,
+        sum(n) filter (where reason in ('ok', 'not_positive', 'above_maximum')) as n_values,
+        sum(n) filter (where reason = 'not_positive') as n_not_positive,
+        sum(n) filter (where reason = 'above_maximum') as n_above_maximum,
+    from (
+        select unnest(counts, recursive := true)
+        from {{ ref('stg_input_file') }}
+        where source = 'insitu'
+    )
+    group by entity
+),
+
+listed as (
     select
         station_id,
         arg_min(network, source_file) as network,
@@ -13,26 +27,24 @@ with listed as (
     group by station_id
 ),
 
+-- a station whose readings are there, yet the station list does not name it, has no coordinates
+named as (
+    select * from listed
+    union all by name
+    select
+        station_id,
+        null as latitude,
+        false as has_moved,
+    from value_count
+    anti join listed using (station_id)
+),
+
 matched as (
     select
         *,
         {{ ease_row('latitude') }} as grid_row,
         {{ ease_col('longitude') }} as grid_col,
-    from listed
-),
-
-value_count as (
-    select
-        entity as station_id,
-        sum(n) filter (where reason in ('ok', 'not_positive', 'above_maximum')) as n_values,
-        sum(n) filter (where reason = 'not_positive') as n_not_positive,
-        sum(n) filter (where reason = 'above_maximum') as n_above_maximum,
-    from (
-        select unnest(counts, recursive := true)
-        from {{ ref('stg_input_file') }}
-        where source = 'insitu'
-    )
-    group by entity
+    from named
 ),
 
 judged as (

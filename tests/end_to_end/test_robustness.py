@@ -128,6 +128,21 @@ def test_unknown_column_names_file_key_and_remedy(home):
     assert published(home) == before
 
 
+def test_a_station_that_the_list_does_not_name_is_counted(home):
+    listed = home.data / "raw" / "stations" / "station_list.csv"
+    lines = listed.read_text().splitlines()
+    listed.write_text("\n".join(lines[:1] + lines[2:]) + "\n")
+    left = lines[1].split(",")[0]
+    done = home.build()
+    assert done.returncode == 0, done.stderr
+    assert home.ask(f"select status, gridcell_id from dim_station where station_id = '{left}'") == [
+        ("no_coordinates", None)
+    ]
+    assert home.ask(
+        "select n from fct_ledger where stage = 'match_station' and reason = 'no_coordinates'"
+    ) == [(1,)]
+
+
 def test_percent_declared_as_fraction_stops_the_stations(home):
     home.edit(lambda s: s["insitu"]["source"].update(unit="m3 m-3"))
     done = home.build()

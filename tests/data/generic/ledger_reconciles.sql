@@ -11,7 +11,17 @@ with flow as (
         )
     union all
     select 'stations', (select sum(n) from {{ model }} where entity = 'station'),
-        (select count(distinct station_id) from {{ ref('stg_station') }})
+        (
+            select count(*) from (
+                select station_id from {{ ref('stg_station') }}
+                union
+                select count.entity
+                from (
+                    select source, unnest(counts) as count from {{ ref('stg_input_file') }}
+                )
+                where source = 'insitu'
+            )
+        )
     union all
     select 'used stations',
         (select sum(n) from {{ model }} where entity = 'station' and reason = 'ok'),
