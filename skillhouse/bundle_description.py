@@ -7,13 +7,12 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-if TYPE_CHECKING:
-    from skillhouse.export import Bundle, Table
+from skillhouse.bundle import Bundle, Table
 
 SYNTHETIC = "SYNTHETIC: simulated numbers, made to show and test the method. They say nothing about real products."
 #: DuckDB's type -> Table Schema's

@@ -13,7 +13,6 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import yaml
 
 from ingest.reader import PROJECT_ROOT, STATE_ROOT, BadInput
 from ingest.study import Study, study_path
+from skillhouse.bundle import Bundle, Column, Table, Withheld
 from skillhouse.bundle_description import describe_bundle
 from skillhouse.licence_guard import restricted_sources, restrictions
 from skillhouse.netcdf_export import fits_netcdf, write_netcdf
@@ -32,62 +32,6 @@ _SUFFIX = {"parquet": "parquet", "csv": "csv.gz", "netcdf": "nc"}
 _VERSION = re.compile(r"20\d\d\.(1[0-2]|[1-9])\.(0|[1-9]\d*)")
 #: exact in CSV, and what R, pandas and polars read as a time
 _INSTANT = "%Y-%m-%dT%H:%M:%S.%fZ"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of an exported table; `type` is DuckDB's, `unit` null where it has none."""
-
-    name: str
-    type: str
-    unit: str | None
-    description: str
-    is_key: bool
-
-
-@dataclass(frozen=True)
-class Withheld:
-    """What was left out of a table, or was not although its licence says so (`is_included`)."""
-
-    source: str
-    licence: str
-    what: str
-    n: int
-    is_included: bool
-
-
-@dataclass
-class Table:
-    """One table of a bundle: what it holds, the query of its rows in key order, and its files."""
-
-    name: str
-    description: str
-    columns: list[Column]
-    query: str
-    n_rows: int
-    withheld: list[Withheld]
-    files: dict[str, str] = field(default_factory=dict)  # format -> path inside the bundle
-    no_netcdf: str = ""  # why not
-
-    @property
-    def key(self) -> list[str]:
-        """Names of the key's columns, in the order of the rows."""
-        return [column.name for column in self.columns if column.is_key]
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """One export: its folder, tables and what the warehouse says of itself."""
-
-    folder: Path
-    study: Study
-    study_file: Path
-    version: str
-    owner: str
-    tables: list[Table]
-    build: dict[str, Any]  # the row of meta_build
-    settings: dict[str, str | None]  # meta_study
-    products: list[dict[str, str]]  # dim_product
 
 
 def project_version() -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import netCDF4
@@ -17,10 +17,8 @@ import polars as pl
 from pyproj import CRS
 
 from ingest.grid import M09
+from skillhouse.bundle import Bundle, Column, Table
 from skillhouse.bundle_description import SYNTHETIC, citations
-
-if TYPE_CHECKING:
-    from skillhouse.export import Bundle, Column, Table
 
 #: key column -> dimension, in the order of an array's axes; a label is no coordinate in the sense of CF,
 #: which are numbers, so its dimension has another name
