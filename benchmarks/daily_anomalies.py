@@ -229,7 +229,7 @@ def away_from_leap_day(day: pd.DatetimeIndex, *, window_days: int) -> np.ndarray
 
 
 def model_seconds(models: list[Node]) -> tuple[float, float]:
-    """Seconds of the two models of climatology and anomalies, and of all others."""
+    """Seconds of the climatology and anomalies, and of all other models."""
     anomaly_s = sum(m.seconds for m in models if m.name in ANOMALY_MODELS)
     return anomaly_s, sum(m.seconds for m in models) - anomaly_s
 
@@ -329,14 +329,14 @@ def measure(*, small: bool = False) -> list[Record]:
             peer="pandas",
             peer_seconds=took["pandas anomaly"],
             max_difference=difference["anomalies of pandas"],
-            note=f"int_climatology and fct_daily_anomaly, tables written; {both}, one thread;"
+            note=f"fct_daily_anomaly, climatology included, table written; {both}, one thread;"
             " pandas has the daily means in memory, a column per series",
             **shared,
         ),
         Record(
             "anomalies_pytesmo",
             seconds=took["anomaly"],
-            note=f"the same two models, one thread; {sampled}",
+            note=f"the same, one thread; {sampled}",
             **by_pytesmo,
             **shared,
         ),
@@ -346,7 +346,7 @@ def measure(*, small: bool = False) -> list[Record]:
             Record(
                 "anomalies_pytesmo_all_cores",
                 seconds=took["all cores"],
-                note=f"the same two models as a build runs them, {cores} threads; pytesmo has one",
+                note=f"the same as a build runs it, {cores} threads; pytesmo has one",
                 **by_pytesmo,
                 **shared,
             )

@@ -364,9 +364,10 @@ def load_study(name: str) -> Study:
     except yaml.YAMLError as error:
         raise BadInput(f"not valid YAML: {error}", file=path, reason="invalid_study") from error
     if not isinstance(content, dict) or not content:
-        found = f"a {type(content).__name__}" if content else "nothing"
         raise BadInput(
-            f"the study has no keys, found {found}",
+            f"the study has no keys: a {type(content).__name__}"
+            if content
+            else "the study is empty",
             file=path,
             remedy="start from studies/twin.yml",
             reason="invalid_study",
