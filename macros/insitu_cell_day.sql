@@ -64,7 +64,7 @@ select
             avg(
                 day.{{ layer }}_m3m3::double - {{ layer }}_mean + {{ layer }}_cell_mean
                 order by day.station_id
-            )
+            ) filter (where day.n_stations > 1)
     end)::float as {{ layer }}_m3m3,
     {%- endif %}
     {%- endfor %}

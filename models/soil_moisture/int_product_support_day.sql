@@ -1,7 +1,7 @@
 {#-
     Daily UTC means of every product at its own support: a grid cell (support_row, support_col of M09), or a
     latitude/longitude box. FLOAT, null below the product's minimum count, which is kept. Sums of FLOAT values are exact
-    in DOUBLE; those of weighted layers are not, and are taken in the order of time.
+    in DOUBLE; those of weighted layers become so by steps.
 -#}
 {% for product in var('study').products -%}
 select
@@ -13,7 +13,7 @@ select
     count({{ layer }}) as n_obs_{{ layer }},
     case
         when count({{ layer }}) >= {{ product.min_samples }}
-            then avg({{ layer }}{% if not product.on_grid %} order by observed_at{% endif %})::float
+            then avg({{ layer }})::float
     end as {{ layer }}_m3m3,
     {%- endfor %}
 from (
@@ -25,12 +25,11 @@ from (
         {%- else %}
         sm_{{ product.surface_layer }}_m3m3::double as ssm,
         {%- if product.root_zone %}
-        (
-            {%- for layer in product.root_zone %}
-            {{ layer.thickness_m }} * sm_{{ layer.index }}_m3m3::double
-            {%- if not loop.last %} +{% endif %}
-            {%- endfor %}
-        ) / {{ product.rzsm_depth_m }} as rzsm,
+        {%- set weighted = [] %}
+        {%- for layer in product.root_zone %}
+        {%- do weighted.append(layer.thickness_m ~ ' * sm_' ~ layer.index ~ '_m3m3::double') %}
+        {%- endfor %}
+        {{ in_exact_steps('(' ~ weighted | join(' + ') ~ ') / ' ~ product.rzsm_depth_m) }} as rzsm,
         {%- else %}
         null::double as rzsm,
         {%- endif %}

@@ -1,6 +1,7 @@
 {#-
     Surface and root-zone soil moisture of each station and day; the root zone needs every weighted depth. Weights
-    count in hundredths of a millimetre: whole numbers keep the sum exact, so that equal layers give the plain mean.
+    count in hundredths of a millimetre: whole numbers keep the sum exact, so that equal layers give the plain mean and
+    the order of depths does not matter.
 -#}
 with need as (
     select
@@ -38,7 +39,7 @@ select
     max(sm_m3m3) filter (where is_surface) as ssm_m3m3,
     (case
         when count(sm_m3m3) filter (where rzsm_weight_m > 0) = any_value(need.n_depths)
-            then sum(round(rzsm_weight_m * 1e5) * sm_m3m3::double order by by_depth.depth_m)
+            then sum(round(rzsm_weight_m * 1e5) * sm_m3m3::double)
                 filter (where rzsm_weight_m > 0) / any_value(need.total_weight)
     end)::float as rzsm_m3m3,
 from by_depth

@@ -23,7 +23,7 @@ depth_hour as (
         round((depth_top_m + depth_bottom_m) / 2, 4) as depth_m,
         obs_date,
         date_trunc('hour', observed_at) as hour_at,
-        avg(sm_m3m3::double order by sensor_id) as sm_m3m3,
+        {{ in_exact_steps('avg(sm_m3m3::double)') }} as sm_m3m3,
     from (
         select
             station_id,
@@ -53,7 +53,7 @@ daily as (
         station_id,
         depth_m,
         obs_date,
-        avg(sm_m3m3 order by hour_at) as sm_m3m3,
+        avg(sm_m3m3) as sm_m3m3,
         count(sm_m3m3) as n_hours,
     from depth_hour
     group by all
