@@ -17,13 +17,14 @@ with usable as (
 ),
 
 {% if study.insitu.format == 'ismn' -%}
+-- the mean of several sensors in steps of 2^-46: its sum over a day is then exact, the same in any order
 depth_hour as (
     select
         station_id,
         round((depth_top_m + depth_bottom_m) / 2, 4) as depth_m,
         obs_date,
         date_trunc('hour', observed_at) as hour_at,
-        {{ in_exact_steps('avg(sm_m3m3::double)') }} as sm_m3m3,
+        round(avg(sm_m3m3::double) * 70368744177664) / 70368744177664 as sm_m3m3,
     from (
         select
             station_id,
