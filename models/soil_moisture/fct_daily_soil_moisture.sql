@@ -19,4 +19,4 @@ select
     coalesce(product_day.n_obs_rzsm, 0)::integer as n_obs_rzsm,
 from every_day
 left join product_day using (product, gridcell_id, obs_date)
-order by all
+order by every_day.product, every_day.gridcell_id, every_day.obs_date
